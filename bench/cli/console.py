@@ -6,6 +6,7 @@ The progress of a run is shown by `bench.cli.progress`, the cache and the list o
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import shlex
 import sys
@@ -19,9 +20,10 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
+from bench.api.defense import Defense
 from bench.api.types import Check
 from bench.cli.terminal import say, say_json
-from bench.core.domain import Cell, Component
+from bench.core.domain import Cell, Component, Goal
 from bench.core.errors import PluginError, did_you_mean
 from bench.core.people import LEARNT_FROM, TRAINED_ON, may_be_scored
 from bench.core.text import duration, printable
@@ -141,9 +143,29 @@ def _requested(plan: Plan) -> Iterator[str]:
             (learner,) = stage.components["defense" if stage.kind == "fit_defense" else "attack"]
             learnt.append(f"{learner.label} from {plan.stages[stage.inputs['faces']].name}")
     yield f"learners: {'; '.join(dict.fromkeys(learnt)) or 'none, no defense or attack learns from faces'}"
+    yield from _purposes(plan)
     held_out = ", ".join(_held_out(plan))
     where = f"{held_out} (each where no client authorises it)" if held_out else "none, every recogniser is authorised"
     yield f"held-out recognisers: {where}"
+
+
+def _purposes(plan: Plan) -> Iterator[str]:
+    """Yield the goals of the defenses of a plan with what is declared besides: the side of pairs that they protect,
+    surrogate models, a recogniser of their own, a formal guarantee. Nothing for the usual declarations alone."""
+    from bench.analysis.tables.goals import SIDES, bound_in_words, goal_in_words
+
+    own = {cell.defense.label for cell in plan.cells if cell.evaluated and cell.evaluated.kind == "defense"}
+    found: dict[Goal, dict[str, None]] = {}
+    declared = bool(own)
+    for cell in plan.cells:
+        about = [SIDES[cell.protects]] if cell.protects != "probe" else []
+        about += [f"surrogates {', '.join(m.label for m in cell.surrogates)}"] if cell.surrogates else []
+        about += ["recogniser of its own"] if cell.defense.label in own else []
+        about += [bound_in_words(cell.bound)] if cell.bound else []
+        declared |= bool(about) or cell.goal != "recognition"
+        found.setdefault(cell.goal, {})[cell.defense.label + (f" ({'; '.join(about)})" if about else "")] = None
+    for goal, defenses in found.items() if declared else ():
+        yield f"goal {goal_in_words(goal)}: {', '.join(defenses)}"
 
 
 def _held_out(plan: Plan) -> list[str]:
@@ -179,6 +201,10 @@ def print_plan(plan: Plan, cache: Cache, registry: Registry) -> None:
             "attack": c.attack.label,
             "via": c.attack.via.label if c.attack.via else None,
             "evaluated": c.evaluated.label if c.evaluated else None,
+            "surrogates": [model.label for model in c.surrogates],
+            "goal": c.goal,
+            "protects": c.protects,
+            "bound": None if c.bound is None else json.loads(c.bound),
             "repeat": c.repeat,
             "pairs": c.pairs,
             "learner_overlap": c.learner_overlap,
@@ -432,7 +458,24 @@ def _declarations(cls: type) -> dict[str, str]:
         elif isinstance(value, dict):
             value = ", ".join(f"{k} {'x'.join(map(str, v)) if isinstance(v, tuple) else v}" for k, v in value.items())
         found[name.replace("_", " ")] = f"{value} (with the default parameters)" if depends else str(value)
-    return found
+    return found | (_of_defense(cls) if issubclass(cls, Defense) else {})
+
+
+def _of_defense(cls: type[Defense]) -> dict[str, str]:
+    """Return the formal guarantee of a defense and the shapes of its representation with the default parameters, as
+    text by name; without what cannot be known because a parameter has no default."""
+    found = {}
+    try:
+        instance = cls()
+        if bound := instance.bound():
+            numbers = [f"{name} {value:g}" for name, value in (("epsilon", bound.epsilon), ("k", bound.k)) if value]
+            found["bound"] = ", ".join([bound.words, *numbers])
+        if "representation" in cls.sends:
+            shapes = instance.representation().items()
+            found["representation"] = ", ".join(f"{name} {'x'.join(map(str, shape))}" for name, shape in shapes)
+    except Exception:  # A parameter has no default, or the plugin is broken, which `bench doctor` tells.
+        return found
+    return {name: f"{text} (with the default parameters)" for name, text in found.items()}
 
 
 def show_checks(checks: list[Check], *, as_json: bool = False) -> None:

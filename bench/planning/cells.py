@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -186,6 +187,8 @@ class ExperimentPlanner:
             raise PluginError(f"defense {defense.label}: bound() failed with {error_text(error)}") from error
         if found is not None and not isinstance(found, Bound):
             raise PluginError(f"defense {defense.label}: bound() must return bench.Bound, got {type(found).__name__}")
+        if found is not None and (wrong := _wrong_bound(found)):
+            raise PluginError(f"defense {defense.label}: bound(): expected {wrong}")
         return None if found is None else json.dumps(vars(found))
 
     @remembered
@@ -434,3 +437,16 @@ class ExperimentPlanner:
 
 def _size(size: tuple[int, int]) -> str:
     return "x".join(map(str, size))
+
+
+def _wrong_bound(bound: Bound) -> str | None:
+    """Return what was expected of a formal guarantee and what was found; None if it can be recorded."""
+    if not isinstance(bound.words, str) or not bound.words.strip():
+        return f"a sentence as words, got {bound.words!r}"
+    numbers: dict[str, object] = {"epsilon": bound.epsilon, "k": bound.k}
+    for name, value in numbers.items():
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int | float) or not (0 < value < math.inf):
+            return f"a finite number above 0 as {name}, got {value!r}"
+    return None

@@ -41,6 +41,18 @@ class DefenseReasons:
                 f"{defense.label} has the goal 'template', whose pictures its own recogniser matches; define "
                 "recogniser() and declare own_recogniser = True, or declare another goal"
             )
+        if instance.own_recogniser and type(instance).recogniser is Defense.recogniser:
+            return f"{defense.label} declares own_recogniser and has no recogniser(); define it, or do not declare it"
+        if "representation" in instance.sends and type(instance).representation is Defense.representation:
+            return (
+                f"{defense.label} declares that it sends a representation and has no representation(); define it, so "
+                "that it returns the shapes of the tensors by name"
+            )
+        if "labels" in instance.needs and "training" not in instance.needs:
+            return (
+                f"{defense.label} declares 'labels' in its needs and not 'training', so that fit(), which gets them, "
+                "is not called; declare both"
+            )
         if instance.own_recogniser and instance.recogniser_size < 1:
             return (
                 f"{defense.label} declares own_recogniser; declare the length of its embeddings as recogniser_size, "

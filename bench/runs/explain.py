@@ -15,6 +15,7 @@ from typing import Any
 
 import pandas as pd
 
+from bench.analysis.tables.goals import SIDES, bound_in_words, goal_in_words
 from bench.core.errors import StorageError, did_you_mean
 from bench.core.people import LEARNT_FROM, TRAINED_ON
 from bench.core.text import set_label
@@ -32,6 +33,7 @@ _FACTS = ("status", "reason", "seconds", "peak_mb", "batch", "cached", "device",
 _ROLES = {
     "authorised": "the client authorised it",
     "unauthorised": "the client did not authorise it",
+    "surrogate": "the client used it in place of an unknown model",
     "any": "no model is authorised here",
 }
 Row = Mapping[str, Any]
@@ -204,8 +206,9 @@ def _words(results: RunResults, cell: Row, parts: Sequence[ExplainedComponent]) 
     authorised, upload = cell["authorised"], cell["upload"] or "images"
     faces = f"faces of {_data_set(cell, parts)}"
     models = " and ".join(authorised)
-    held = "the uploaded images" if upload == "images" else f"{upload} of {models}"
     recogniser = f"{attack} with {evaluated}" if cell.get("embeds") else evaluated
+    held = f"{upload} of {models}" if models and upload.startswith("features") else f"the uploaded {upload}"
+    held = "the representation that the defense sends" if upload == "a representation" else held
     questions = {
         "recognition": f"Does {recogniser} recognise people from {held}?",
         "images": f"What does {attack} rebuild from {held}, and does {evaluated} recognise the person in it?",
@@ -216,7 +219,8 @@ def _words(results: RunResults, cell: Row, parts: Sequence[ExplainedComponent]) 
         "question": questions.get(cell["outputs"] or "recognition", f"What does {attack} make of {held}?"),
         "client": f"protects {faces} with {defense}" + (f" for {models}" if models else ", for no particular model"),
         **({"not reproducible": f"{defense}: {cell['unstable']}"} if cell["unstable"] else {}),
-        "uploads": upload if upload == "images" else held,
+        **_purpose(cell),
+        "uploads": held if upload.startswith("features") else upload,
         "adversary": f"{attack}: {cell['threat'] or 'what it knows was not recorded'}",
     }
     if cell["leaky"]:
@@ -231,12 +235,29 @@ def _words(results: RunResults, cell: Row, parts: Sequence[ExplainedComponent]) 
     if cell["training_overlap"]:
         words[TRAINED_ON] = cell["training_overlap"]
     if evaluated:
-        words["recogniser"] = f"{evaluated}; {_ROLES.get(cell['role'], cell['role'])}"
+        own = any(part.role == "evaluated model" and part.label == f"{defense}'s recogniser" for part in parts)
+        whose = "it belongs to the defense, and compares protected with protected pictures"
+        words["recogniser"] = f"{evaluated}; {whose if own else _ROLES.get(cell['role'], cell['role'])}"
     repeats = _repeats(results, cell)
     again = f", repeat {cell['repeat']} of 0 to {repeats - 1}, which tables average" if repeats > 1 else ""
     heading = "measured on" if cell["status"] == "ok" else "would be measured on"
     words[heading] = f"{cell['pairs']} verification pairs{again}, fixed threshold {cell['kappa']}"
     return words
+
+
+def _purpose(cell: Row) -> dict[str, str]:
+    """Return what the defense of a cell is for, which pictures it protects, the surrogate models of the client, and the
+    formal guarantee, as far as the run recorded them."""
+    found = {}
+    if cell["goal"]:
+        found["goal"] = goal_in_words(cell["goal"])
+    if cell["protects"]:
+        found["protects"] = SIDES[cell["protects"]]
+    if cell["surrogates"]:
+        found["surrogates"] = f"{', '.join(cell['surrogates'])}; the client uses them in place of unknown models"
+    if cell["bound"]:
+        found["formal guarantee"] = bound_in_words(cell["bound"])
+    return found
 
 
 def _data_set(cell: Row, parts: Sequence[ExplainedComponent]) -> str:

@@ -336,16 +336,16 @@ def _client_cost(
     images = job.to_float(faces.images[index])
     plugin, ids = f"defense {component.label}", [str(faces.sample_ids[row])]
 
-    def prepared() -> tuple[Defense, context.Context]:
+    def prepared(*, fast: bool = True) -> tuple[Defense, context.Context]:
         defense: Defense = build(component)
-        seen = of_batch(job, defense_capabilities(job, defense), faces.subjects[index])
+        seen = of_batch(job, defense_capabilities(job, defense, fast=fast), faces.subjects[index])
         return defense, replace(job.context(plugin, seen, state=read_state(job), sample_ids=ids), on_progress=None)
 
     flops = _Flops()
     on_gpu = job.device.type == "cuda"
     try:
         with torch.random.fork_rng([torch.cuda.current_device()] if on_gpu else []):
-            defense, ctx = prepared()
+            defense, ctx = prepared(fast=False)  # The fast form pads some products with zeros.
             with flops:
                 contracts.protect_checked(defense, images, ctx, shapes)
             defense, ctx = prepared()

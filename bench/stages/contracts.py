@@ -118,7 +118,13 @@ def protect_checked(
 
 def check_representation(defense: Defense, found: Mapping[str, torch.Tensor], n: int, plugin: str) -> None:
     """Check that the representation of ``n`` faces has the tensors that the defense declares, of their shapes."""
-    declared = {name: (n, *shape) for name, shape in defense.representation().items()}
+    shapes = defense.representation()
+    if not _are_shapes(shapes):
+        expected = "a mapping of names to shapes, tuples of numbers above 0"
+        raise ContractError(f"{plugin}: representation() must return {expected}, got {shapes!r}")
+    if not isinstance(found, Mapping):
+        raise ContractError(f"{plugin}: protect() must return tensors by name as representation, got {_what(found)}")
+    declared = {name: (n, *shape) for name, shape in shapes.items()}
     if set(found) != set(declared):
         names = ", ".join(sorted(found)) or "nothing"
         expected = ", ".join(sorted(declared)) or "nothing, and a defense that sends a representation declares some"
@@ -130,12 +136,24 @@ def check_representation(defense: Defense, found: Mapping[str, torch.Tensor], n:
             raise ContractError(f"{plugin}: representation {name!r} holds NaN or infinity")
 
 
+def _are_shapes(found: Any) -> bool:
+    """Return True for a mapping of names to shapes."""
+    return isinstance(found, Mapping) and all(
+        isinstance(name, str) and isinstance(shape, tuple) and all(type(size) is int and size > 0 for size in shape)
+        for name, shape in found.items()
+    )
+
+
 def recognised(
     recogniser: Callable[[Received], torch.Tensor], received: Received, n: int, size: int, plugin: str
 ) -> torch.Tensor:
     """Return the embeddings ``(n, size)`` of what a defense sends, by its own recogniser, after checking them."""
+    if not callable(recogniser):
+        raise ContractError(f"{plugin}: recogniser() must return a function, got {_what(recogniser)}")
     with torch.no_grad():
         embeddings = recogniser(received)
+    if not isinstance(embeddings, torch.Tensor):
+        raise ContractError(f"{plugin}: expected embeddings as a torch tensor, got {_what(embeddings)}")
     check_embeddings(embeddings, n, size, plugin)
     return embeddings.float()
 

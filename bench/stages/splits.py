@@ -126,7 +126,22 @@ def check_apart(scored: Shown, other: Shown | None) -> None:
 
 
 def check_other_pictures(scored: Shown, further: Shown) -> None:
-    """Raise `ContractError` if further pictures of scored people are scored pictures."""
+    """Raise `ContractError` if further pictures of scored people are scored pictures, show other people, or show
+    nothing of one of the scored people."""
+    others = np.flatnonzero(~np.isin(further.subjects, scored.subjects))
+    if len(others):
+        raise ContractError(
+            f"the {further.name} show {plural(len(np.unique(further.subjects[others])), 'person', 'people')} whom no "
+            f"scored picture shows, such as image {further.sample_ids[others[0]]}; further() must return pictures of "
+            "the scored people only, with the same subject numbers"
+        )
+    without = np.flatnonzero(~np.isin(scored.subjects, further.subjects))
+    if len(without):
+        people = plural(len(np.unique(scored.subjects[without])), "person", "people")
+        raise ContractError(
+            f"the {further.name} have no picture of {people} who are scored, such as on image "
+            f"{scored.sample_ids[without[0]]}; correct further_pictures() or further()"
+        )
     _check_different(scored, further, scored.pictures, further.pictures, "picture", "pictures")
 
 

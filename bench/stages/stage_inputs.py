@@ -124,10 +124,16 @@ class _SameModel:
 
 
 @functools.lru_cache(maxsize=8)
-def _network(model: _SameModel, device: str) -> Network:
+def _loaded(model: _SameModel, device: str) -> Network:
+    network = build(model.component).load()
+    network.to(device).eval().requires_grad_(False)
+    return network  # type: ignore[no-any-return]
+
+
+@functools.lru_cache(maxsize=8)
+def _folded(model: _SameModel, device: str) -> Network:
     plugin: Model = build(model.component)
-    network = plugin.load()
-    network.to(device).eval().requires_grad_(False)  # type: ignore[attr-defined]
+    network = _loaded(model, device)
     grey = torch.full((1, 3, *plugin.input_size), 0.5, device=device)
 
     def run(net: Network) -> list[torch.Tensor]:
@@ -136,14 +142,16 @@ def _network(model: _SameModel, device: str) -> Network:
     return folded(network, run)
 
 
-def network(component: Component, device: torch.device) -> Network:
-    """Return a model's network: frozen, in evaluation mode, on the device, and in the form in which it is fast. It is
-    loaded once per worker.
+def network(component: Component, device: torch.device, *, fast: bool = True) -> Network:
+    """Return a model's network: frozen, in evaluation mode, on the device. It is loaded once per worker.
+
+    With ``fast`` it is in the form in which it is fast (`bench.api.folding`), otherwise as the plugin has made it, with
+    all its layers and parameters.
 
     What it reads without declaring it counts for each stage that uses it; the stage that embeds images names it.
     """
     with observed(component, build(component), cache_folder(), warn=False):
-        return _network(_SameModel(digest_of(component), component), str(device))
+        return (_folded if fast else _loaded)(_SameModel(digest_of(component), component), str(device))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,14 +194,16 @@ def protected_rows(pairs: Pairs, side: str = "probe") -> NDArray[np.int64]:
     return np.unique(np.concatenate(columns))
 
 
-def defense_capabilities(job: Job, defense: Defense, role: ComponentRole = "authorised") -> Capabilities:
+def defense_capabilities(
+    job: Job, defense: Defense, role: ComponentRole = "authorised", *, fast: bool = True
+) -> Capabilities:
     """Return the capabilities of the defense of a stage, without those that differ from batch to batch (`of_batch`).
-    ``role`` is that of the models which are authorised."""
+    ``role`` is that of the models which are authorised; ``fast`` as in `network`."""
     return Capabilities.of_defense(
         defense.needs,
-        copies_of(job, role),
+        copies_of(job, role, fast=fast),
         uploaded=tuple(job.stage.options.get("splits", ())),
-        surrogates={label: model for label, (model, _) in copies_of(job, "surrogates").items()},
+        surrogates={label: model for label, (model, _) in copies_of(job, "surrogates", fast=fast).items()},
         targets=_pictures(job, job.input("targets")) if "targets" in job.stage.inputs else None,
     )
 
@@ -228,7 +238,7 @@ def attack_capabilities(
     h, w = faces.shape[2:]
     models = job.stage.components.get("model", ()) if attack.outputs in ("recognition", "links") else ()
     for model in models:
-        network(model, job.device)  # Loaded here, where nobody observes which files the attack reads.
+        network(model, job.device, fast=False)  # Loaded here, where nobody observes which files the attack reads.
     return Capabilities.of_attack(
         attack.sees,
         copies_of(job),
@@ -241,16 +251,18 @@ def attack_capabilities(
 
 def _to_adapt(model: Component, device: torch.device) -> Network:
     """Return a copy of a model's network that an attack may train."""
-    found: Any = copy.deepcopy(network(model, device))
+    found: Any = copy.deepcopy(network(model, device, fast=False))
     adapted: Network = found.requires_grad_(True)
     return adapted
 
 
-def copies_of(job: Job, role: ComponentRole = "authorised") -> dict[str, tuple[Network, Sequence[str]]]:
+def copies_of(
+    job: Job, role: ComponentRole = "authorised", *, fast: bool = True
+) -> dict[str, tuple[Network, Sequence[str]]]:
     """Return copies of the authorised models of a stage, or of those of another role, with the names of their split
-    points, so that a plugin cannot change those of other stages."""
+    points, so that a plugin cannot change those of other stages. ``fast`` as in `network`."""
     return {
-        c.label: (copy.deepcopy(network(c, job.device)), tuple(build(c).splits))
+        c.label: (copy.deepcopy(network(c, job.device, fast=fast)), tuple(build(c).splits))
         for c in job.stage.components.get(role, ())
     }
 

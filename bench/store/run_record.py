@@ -103,8 +103,11 @@ class OriginRecord:
 class DefenseDeclaration:
     """What the class of a defense declares (see `bench.Defense`)."""
 
+    goal: str | None = None
+    protects: Sequence[str] = ()
     needs: Sequence[str] = ()
     sends: Sequence[str] = ()
+    own_recogniser: bool = False
     max_authorised: int | None = None
     promise: str | None = None
     trusts: str | None = None

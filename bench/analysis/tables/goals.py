@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -62,6 +63,26 @@ class Purpose:
         """The bars of its utility."""
         own = {"ssim"} if self.metric == "ssim" else {"kept", "drop"}
         return [bar for bar in self.bars if bar.of in own]
+
+
+SIDES: Mapping[str, str] = {
+    "probe": "the picture that is sent",
+    "gallery": "the picture that is enrolled",
+    "both": "both pictures of a pair",
+}
+
+
+def goal_in_words(goal: Goal) -> str:
+    """Return a goal with what it asks, as text."""
+    return f"{goal}: {PURPOSES[goal].words}"
+
+
+def bound_in_words(bound: str) -> str:
+    """Return a formal guarantee, the JSON of `bench.Bound`, as text: its sentence, and its numbers."""
+    found = json.loads(bound)
+    numbers = [f"{name} = {found[name]:g}" for name in ("epsilon", "k") if isinstance(found.get(name), int | float)]
+    words = str(found.get("words", ""))
+    return f"{words} ({', '.join(numbers)})" if numbers else words
 
 
 _FEW_RECOGNISED = Bar(metric=UNAUTHORISED, limit=0.20, text="at most 20 %", of="leaked")

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.analysis.rows import CellRow, Rows
+from bench.analysis.tables.goals import SIDES, bound_in_words, goal_in_words
 from bench.core.people import LEARNT_FROM, part_of
 from bench.core.text import plural
 from bench.store.run_record import AttackDeclaration, ComponentRecord, DefenseDeclaration
@@ -27,8 +28,12 @@ _ENDS = {
 _NEEDS = {
     "full_gradients": "the whole authorised model",
     "subjects": "to know who is in the picture",
+    "key": "a secret key per person",
+    "enrolment": "further pictures of the same people",
     "training": "faces to learn from",
-    "targets": "target faces",
+    "labels": "labels of these faces",
+    "targets": "faces of other people as targets",
+    "whole_set": "all faces that are released together",
     "own_recognizer": "a recognition model of its own",
 }
 _PROMISES = ("promise", "trusts", "not_promised")
@@ -186,7 +191,7 @@ def promises(rows: Rows) -> list[ThreatModelEntry]:
         component = _component(rows, "defense", cell.defense)
         declared = component and component.defense
         declarations = tuple(str(getattr(declared, name, UNRECORDED)) for name in (*_PROMISES, "needs"))
-        found.setdefault((cell.plugin, *declarations), []).append(cell)
+        found.setdefault((cell.plugin, cell.goal, *declarations), []).append(cell)
     return [_promise(rows, cells) for cells in found.values()]
 
 
@@ -200,9 +205,13 @@ def _promise(rows: Rows, cells: Sequence[CellRow]) -> ThreatModelEntry:
         return str(getattr(declared, name) or UNSTATED) if declared else UNRECORDED
 
     facts = {
+        "goal": goal_in_words(first.goal),
+        "protects": " or ".join(SIDES[side] for side in dict.fromkeys(c.protects for c in cells)),
         "the client needs": _needs(cells, declared) if declared else UNRECORDED,
         "leaves the client": ", ".join(dict.fromkeys(c.upload for c in cells)),
         "authorises": _authorises(declared) if declared else UNRECORDED,
+        "is recognised by": _recognised_by(declared) if declared else UNRECORDED,
+        "formal guarantee": _joined(bound_in_words(c.bound) for c in cells if c.bound) or "none is declared",
         "must be trusted": declaration("trusts"),
         "does not promise": declaration("not_promised"),
         "same face again": stability(rows, cells),
@@ -234,7 +243,9 @@ def _needs(cells: Sequence[CellRow], declared: DefenseDeclaration) -> str:
     needs = declared.needs
     models = dict.fromkeys(m for c in cells for m in c.authorised_models)
     found = [f"the shallow model of {', '.join(models) or 'the authorised network'}"] if "shallow" in needs else []
-    found += [_NEEDS.get(n, n) for n in needs if n != "shallow"]
+    surrogates = dict.fromkeys(m for c in cells for m in c.surrogates)
+    found += [f"surrogate models in place of unknown ones: {', '.join(surrogates)}"] if surrogates else []
+    found += [_NEEDS.get(n, n) for n in needs if n not in ("shallow", "surrogates")]
     return "; ".join(found) or "nothing but the face"
 
 
@@ -244,6 +255,15 @@ def _authorises(declared: DefenseDeclaration) -> str:
         return "no model: it is the same for all"
     most = declared.max_authorised
     return "any number of models per picture" if most is None else f"at most {plural(most, 'model')} per picture"
+
+
+def _recognised_by(declared: DefenseDeclaration) -> str:
+    """Return what is meant to recognise what a defense sends."""
+    if declared.own_recogniser:
+        return "its own recogniser, which compares protected with protected pictures"
+    if declared.goal in ("appearance", "anonymity"):
+        return "no model"
+    return "the authorised models"
 
 
 # ---- both ------------------------------------------------------------------------------------------------------------
