@@ -136,16 +136,19 @@ class Progress:
         self.iterations += self.active
 
 
-def descend(images: Tensor, moving: Tensor, objective: Objective, ctx: Context) -> tuple[Tensor, Tensor]:
+def descend(
+    images: Tensor, moving: Tensor, objective: Objective, ctx: Context, targets: list[list[Tensor]] | None = None
+) -> tuple[Tensor, Tensor]:
     """Change the images ``moving`` so that their features match those of ``images``; both ``(n, c, h, w)`` in [0, 1].
 
-    Return the changed images, clamped to [0, 1] in every iteration, and the number of iterations made ``(n,)``.
+    ``targets`` are the features of ``images``, if they are known already. Return the changed images, clamped to [0, 1]
+    in every iteration, and the number of iterations made ``(n,)``.
     """
     params = objective.params
     stepper, progress = Stepper(params, moving), Progress(params, moving)
     augmented = params.adds_noise or params.moves
     with torch.no_grad():
-        fixed = None if augmented else objective.features(images)
+        fixed = None if augmented else targets or objective.features(images)
     for iteration in range(params.steps):
         rows = progress.rows()
         if rows is not None and len(rows) == 0:
@@ -196,7 +199,7 @@ def obfuscate(images: Tensor, params: PmtParameters, ctx: Context) -> Protected:
         first = start(images, params, ctx)
         targets = objective.features(images)
         before = objective.loss(first, targets)
-    last, iterations = descend(images, first, objective, ctx)
+    last, iterations = descend(images, first, objective, ctx, targets)
     with torch.no_grad():
         after = objective.loss(last, targets)
     return Protected(images=last, extra={"loss_start": before, "loss_end": after, "iterations": iterations})

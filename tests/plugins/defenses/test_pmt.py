@@ -159,8 +159,7 @@ def test_passes_counts_forward_passes(augment: Any) -> None:
     params = Pmt(augment=augment, steps=5)
     protect(params, "ab", network)
     backward = 2 * params.steps
-    fixed_targets = 1 if augment == "none" else 0
-    assert network.calls == params.passes() - backward + fixed_targets
+    assert network.calls == params.passes() - backward
 
 
 # ---- arithmetic by hand ----------------------------------------------------------------------------------------------
@@ -597,7 +596,7 @@ def test_an_image_that_already_matches_stops_at_once() -> None:
 def test_clean_features_are_computed_once_without_augmentation() -> None:
     network = loaded()
     protect(Pmt(steps=7, augment="none"), "ab", network)
-    assert network.calls == 7 + 1 + 3  # each step, the fixed targets, and the losses before and after
+    assert network.calls == 7 + 3  # each step, the features of the faces, and the losses before and after
 
 
 def test_protect_keeps_the_contract_under_the_host() -> None:
