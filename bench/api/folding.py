@@ -53,6 +53,12 @@ def folded(network: _N, run: Run) -> _N:
     return network
 
 
+def as_it_is(network: _N) -> _N:
+    """Return a network, which `folded` leaves as it is from now on: its operations are counted, or it is trained."""
+    setattr(network, _SETTLED, True)
+    return network
+
+
 def _computes(network: nn.Module, run: Run, expected: Sequence[Tensor]) -> bool:
     """Return whether a copy computes what is expected. A copy may fail where a network relies on an order of memory."""
     try:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from bench.api.context import Capabilities, Context, Network
 from bench.api.defense import Defense
-from bench.api.folding import folded
+from bench.api.folding import as_it_is, folded
 from bench.api.hookspecs import Attack, Model
 from bench.api.types import Faces, Pairs, Pictures, Received
 from bench.core.cache_folder import cache_folder
@@ -251,7 +251,7 @@ def attack_capabilities(
 
 def _to_adapt(model: Component, device: torch.device) -> Network:
     """Return a copy of a model's network that an attack may train."""
-    found: Any = copy.deepcopy(network(model, device, fast=False))
+    found: Any = _copied(model, device, fast=False)
     adapted: Network = found.requires_grad_(True)
     return adapted
 
@@ -262,9 +262,14 @@ def copies_of(
     """Return copies of the authorised models of a stage, or of those of another role, with the names of their split
     points, so that a plugin cannot change those of other stages. ``fast`` as in `network`."""
     return {
-        c.label: (copy.deepcopy(network(c, job.device, fast=fast)), tuple(build(c).splits))
+        c.label: (_copied(c, job.device, fast=fast), tuple(build(c).splits))
         for c in job.stage.components.get(role, ())
     }
+
+
+def _copied(model: Component, device: torch.device, *, fast: bool) -> Network:
+    made = copy.deepcopy(network(model, device, fast=fast))
+    return made if fast else as_it_is(made)
 
 
 def read_state(job: Job, role: str = "state") -> dict[str, torch.Tensor]:

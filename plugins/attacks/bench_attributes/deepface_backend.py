@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from bench import DataError, file_sha256
 from bench_attributes import deepface_files
 from bench_attributes.deepface_files import FILES
+from bench_attributes.onnx_threads import limited_threads
 
 SIDE = 224  #: The side of deepface's inputs in pixels.
 BATCH = 16  #: The number of images in a batch of a VGG-16.
@@ -76,7 +77,8 @@ def _loaded(attribute: str, place: Path, _sha256: str) -> Any:
         if not backend_utils.is_onnx():
             raise DataError("deepface already uses another engine in this process; set DEEPFACE_BACKEND_ENGINE=onnx")
         try:
-            client = modeling.get_model_class("facial_attribute", expected.model)()
+            with limited_threads():
+                client = modeling.get_model_class("facial_attribute", expected.model)()
         except ValueError as error:
             raise DataError(f"{path}: expected an ONNX graph: {error.__cause__ or error}") from None
     outputs = client.model.get_outputs()[0].shape

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from bench import DataError, file_sha256
 from bench_attributes import uniface_files
+from bench_attributes.onnx_threads import limited_threads
 
 Image = NDArray[np.float32]  # BGR (h, w, 3), values from 0 to 255.
 
@@ -90,7 +91,8 @@ def _loaded(path: Path, _sha256: str) -> Any:
             raise DataError(broken(error)) from None
         made = FairFace if path.stem == "fairface" else AgeGender
         try:
-            return made(providers=["CPUExecutionProvider"])
+            with limited_threads():
+                return made(providers=["CPUExecutionProvider"])
         except RuntimeError as error:
             raise DataError(f"{path}: expected an ONNX network: {str(error).splitlines()[0][:300]}") from None
 

@@ -240,3 +240,13 @@ def test_missing_files_are_named_before_anything_is_imported(tmp_path: Path) -> 
         assert FILES[name].name not in done.stdout
     assert "imported: []" in done.stdout
     assert not any(place.parent.rglob("*.part"))
+
+
+def test_sessions_have_the_threads_of_the_worker(installed: Path) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        client = deepface_backend._client("emotion", deepface_files.folder())
+    finally:
+        torch.set_num_threads(before)
+    assert client.model.get_session_options().intra_op_num_threads == 3

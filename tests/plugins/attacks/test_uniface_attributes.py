@@ -226,3 +226,14 @@ def test_other_versions_of_what_computes_are_another_fingerprint(
     before, real = uniface_files.fingerprint(["age"]), versions.version
     monkeypatch.setattr(versions, "version", lambda n: "0.0" if n.startswith(name) else real(n))
     assert uniface_files.fingerprint(["age"]) != before
+
+
+def test_sessions_have_the_threads_of_the_worker(weights: Path) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        network = uniface_backend._network(weights / "fairface.onnx")
+    finally:
+        torch.set_num_threads(before)
+    assert network.session.get_session_options().intra_op_num_threads == 3
+    assert uniface.onnx_utils.ort.SessionOptions().intra_op_num_threads == 0  # as the library made it before
