@@ -66,6 +66,7 @@ ESTIMATE = FakeAttack(label="attributes", plugin="attributes", outputs="attribut
 CHAIN = FakeAttack(
     label="attributes via recface", plugin="attributes", outputs="attributes", via="recface", features=True
 )
+LINKAGE = FakeAttack(label="linkage", plugin="linkage", outputs="links")
 
 
 @dataclass(kw_only=True)
@@ -416,6 +417,32 @@ def _attribute_rows(cell: Cell, rng: np.random.Generator) -> Iterator[dict[str, 
         }
 
 
+def _link_rows(cell: Cell, rng: np.random.Generator) -> dict[str, Any]:
+    """Return pairs of two uploads: even ones show one person and score higher, but for a quarter of them."""
+    n = cell["pairs"]
+    pair = np.arange(n)
+    same, missed = pair % 2 == 0, pair % 8 == 0
+    level = 1.0 if _plugin(cell) == "identity" else 0.4
+    score = np.where(same & ~missed, level, 0.0) + rng.normal(0, 0.01, n)
+    lower = np.array([np.mean(score[~same] < one) for one in score])
+    return {
+        **_where(cell, "cell", "evaluated", "attack", "via"),
+        "pair": pair,
+        **{f"{side}_id": [f"{cell['dataset']}-{i:03d}-{side[0]}" for i in pair] for side in ("left", "right")},
+        "left_subject": pair,
+        "right_subject": np.where(same, pair, pair + n),
+        "same": same,
+        "fold": pair % 10,
+        "score": score,
+        "permuted": rng.normal(0, 0.01, n),
+        "kappa": np.full(n, 0.2),
+        "kappa_impostors": np.full(n, n),
+        "fmr": np.full(n, 0.01),
+        "auc": pa.array(lower, mask=~same),
+        "auc_permuted": pa.array(np.full(n, 0.5), mask=~same),
+    }
+
+
 def _up_rows(cell: Cell, spec: FakeRun, rng: np.random.Generator) -> Iterator[dict[str, Any]]:
     n = cell["pairs"]
     protected = _plugin(cell) != "identity"
@@ -456,7 +483,9 @@ def _samples(spec: FakeRun, cells: Sequence[Cell], rng: np.random.Generator) -> 
     for cell in cells:
         if cell["status"] != "ok":
             continue
-        if cell["outputs"] != "attributes":
+        if cell["outputs"] == "links":
+            yield "links", _link_rows(cell, rng)
+        elif cell["outputs"] != "attributes":
             yield "verification", verification_of(cell, rng)
         elif spec.noise_levels:
             yield from (("up", rows) for rows in _up_rows(cell, spec, rng))

@@ -209,6 +209,7 @@ class ExperimentPlanner:
             or self.unadaptable(attack, evaluated)
             or self.unlinkable(client, attack)
             or self.too_few_photos(dataset, attack)
+            or self.without_originals(defense, attack)
         )
         if reason or evaluated is None or evaluated.kind == "defense":
             return reason
@@ -226,6 +227,26 @@ class ExperimentPlanner:
         if self.instances.of(attack).outputs != "links" and not self.adversaries.embeds(attack):
             return None
         return f"{attack.label} embeds pictures with an evaluated model, and {evaluated.label} is no such model"
+
+    @remembered
+    def without_originals(self, defense: Component, attack: Component) -> str | None:
+        """Return why an attack on a representation, which unprotected faces do not have, needs one of them; None if it
+        does not."""
+        if self.instances.sends_pictures(defense):
+            return None
+        first: Attack = self.instances.of(attack.via or attack)
+        label = (attack.via or attack).label
+        if first.trains_on in ("clean", "evaluated"):
+            return (
+                f"{label} learns from unprotected faces, which have no such representation as {defense.label} sends; "
+                "declare trains_on = 'defense'"
+            )
+        if self.instances.of(attack).outputs == "attributes" and not attack.via:
+            return (
+                f"{label} estimates attributes of a representation, and of originals, which have none; reconstruct "
+                "images first, and name that attack as via"
+            )
+        return None
 
     @remembered
     def too_few_photos(self, dataset: Component, attack: Component) -> str | None:

@@ -10,6 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from bench.api.attack import Attack
+from bench.core.errors import ContractError
 from bench.metrics import attributes
 from bench.stages import contracts
 from bench.stages.stage_inputs import Job, build, protected_rows, read_faces, read_pairs
@@ -38,6 +39,7 @@ def score_attributes(job: Job) -> Artifact:
         if truth is not None and by_label:
             known = label_values(truth[chosen], classes, answers)
             others = label_values(labelled[name], classes, answers)
+            _check_some_known(job, name, known, truth[chosen], classes)
         vector = known.ndim == 2
         others = others[np.isfinite(others).reshape(len(others), -1).all(axis=1)]
         metric = attributes.attribute_similarity if vector else attributes.age_difference
@@ -57,6 +59,19 @@ def score_attributes(job: Job) -> Artifact:
         }
         tables.append(pa.table(columns))
     return Artifact(tables={"attributes": pa.concat_tables(tables)})
+
+
+def _check_some_known(
+    job: Job, name: str, known: NDArray[np.float64], labels: NDArray[Any], classes: Sequence[str]
+) -> None:
+    """Raise `ContractError` if an attack that learns from labels names none of them as its classes."""
+    if np.isnan(known).all():
+        there = ", ".join(sorted(set(map(str, labels)))[:8])
+        named = f"classes() names {', '.join(classes) or 'none'}" if known.ndim == 2 else "it estimates a number"
+        raise ContractError(
+            f"attack {job.component('attack').label}: attribute {name!r}: {named}, and the labels of the faces are "
+            f"{there}; name these as its classes"
+        )
 
 
 def label_values(labels: NDArray[Any], classes: Sequence[str], like: NDArray[Any]) -> NDArray[np.float64]:

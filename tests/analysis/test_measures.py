@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from fake_run import ABUSE, ESTIMATE, ONE, RECFACE, FakeRun, rewritten, write_fake_run
+from fake_run import ABUSE, ESTIMATE, LINKAGE, ONE, RECFACE, FakeRun, rewritten, write_fake_run
 
 from bench.analysis.measures import METRICS, measure, metric_named, select
 from bench.analysis.pair_metrics import CHANCE
@@ -328,8 +328,8 @@ def test_scores_that_differ_by_rounding_are_equal(tmp_path: Path) -> None:
 def test_every_metric_has_a_name_a_source_and_a_direction() -> None:
     for name, metric in METRICS.items():
         assert metric.name == name
-        chance = name.startswith("accuracy-chance") or metric in CHANCE
-        assert bool(metric.better) != chance, "what chance gives has no better direction"
+        assert bool(metric.better) != metric.chance, "what chance gives has no better direction"
+        assert metric.chance == ("chance" in name or metric in CHANCE)
         assert metric.source.startswith(f"samples/{metric.table} by ")
         assert metric.about.endswith(".")
 
@@ -343,12 +343,27 @@ def test_the_metrics_are_those_of_the_vocabulary() -> None:
 
 
 def test_every_metric_names_columns_that_a_run_stores(tmp_path: Path) -> None:
-    results = write_fake_run(tmp_path / "run", FakeRun(attacks=(RECFACE, ESTIMATE), noise_levels=(0.1,), **ONE))
+    results = write_fake_run(
+        tmp_path / "run", FakeRun(attacks=(RECFACE, ESTIMATE, LINKAGE), noise_levels=(0.1,), **ONE)
+    )
     for metric in (*METRICS.values(), *(metric_named(f"{family}:age") for family in ATTRIBUTE_FAMILIES)):
         assert {*metric.by, *metric.columns} <= set(results.columns(metric.table).names), metric.name
         assert set(metric.cell_columns) <= set(results.cells), metric.name
     kappa = metric_named("accuracy-fixed")
     assert kappa.source == "samples/verification by cell: cos_self, cos_cross, same; kappa of cells.parquet"
+
+
+def test_linked_pairs_are_counted_at_the_threshold_of_the_adversary(tmp_path: Path) -> None:
+    rows = Rows(write_fake_run(tmp_path / "run", FakeRun(attacks=(ABUSE, LINKAGE), **{**ONE, "pairs": 32})))
+    cells = select(rows, outputs="links", defense="PMT", evaluated="net-b")
+    linked = measure(rows, cells, "link-match")
+    assert (linked.value, linked.n) == (12 / 16, 16)
+    table = rows.links_of(cells[0])
+    pairs = [float(a > b) for a in table.loc[table["same"], "score"] for b in table.loc[~table["same"], "score"]]
+    assert measure(rows, cells, "link-auc").value == pytest.approx(np.mean(pairs))
+    assert measure(rows, cells, "link-match-chance").value == 0
+    assert measure(rows, cells, "link-auc-chance").value == 0.5
+    assert measure(rows, select(rows, outputs="recognition"), "link-match").status == "missing"
 
 
 @pytest.mark.parametrize(("matched", "genuine"), [(0.0, 0.5), (0.02, 0.5), (0.3, 0.4), (1.0, 0.5)])

@@ -105,6 +105,30 @@ def test_the_insider_recognises_with_the_authorised_model(computed_of: ComputedO
         np.testing.assert_allclose(insider[column], own[column], atol=1e-6)
 
 
+def test_an_adversary_that_recognises_is_no_authorised_service(families_run: Any) -> None:
+    """Its accuracy is leakage, whatever model it adapts, and that of an insider is no leakage to others."""
+    from bench.analysis.rows import Matrix
+    from bench.analysis.tables.questions import asked
+    from bench.analysis.tables.row_layout import sides_of
+    from bench.analysis.tables.summary import summaries
+
+    attacks = (
+        '{ plugin = "family-averages", many = 2, label = "averages" }, { plugin = "family-insider", label = "insider" }'
+    )
+    rows = families_run(suite(attacks, "toy-step"), 'experiment[0].evaluated=["toy-a", "toy-b"]')
+    (plain,), (averaged,) = (summaries(rows, Matrix("one", attack)) for attack in ("abuse", "averages"))
+    assert plain.kept.status == "ok"
+    assert plain.verdicts
+    assert averaged.kept.status == "not applicable"
+    assert averaged.verdicts == []
+    assert averaged.leaked.n == 80  # the pairs of both evaluated models
+    sides = sides_of(rows.cells)
+    questions = {(c.attack, c.evaluated): [q for q in ("utility", "leakage") if asked(q, c, sides)] for c in rows.cells}
+    assert questions["abuse", "toy-a"] == ["utility"]
+    assert questions["abuse", "toy-b"] == questions["averages", "toy-b"] == ["leakage"]
+    assert questions["averages", "toy-a"] == questions["insider", "toy-a"] == questions["insider", "toy-b"] == []
+
+
 # ---- attributes ------------------------------------------------------------------------------------------------------
 
 DESCRIBES = (
@@ -124,8 +148,8 @@ def ridge(images: Any, labels: Any) -> Any:
 @pytest.mark.parametrize("learns", ["clean", "defense"])
 def test_an_attribute_attack_learns_from_uploads_and_their_labels(computed_of: ComputedOf, learns: str) -> None:
     done = computed_of(suite(DESCRIBES.replace("LEARNS", learns)))
-    source = "auxiliary faces of toy-faces" + (" protected by negative" if learns == "defense" else "")
-    labels = done.artifact("auxiliary faces of toy-faces").tables["faces"]["attribute_colour"].to_pylist()
+    source = "auxiliary faces of toy-faces, at most 400" + (" protected by negative" if learns == "defense" else "")
+    labels = done.artifact("auxiliary faces of toy-faces, at most 400").tables["faces"]["attribute_colour"].to_pylist()
     weights = done.artifact(f"learnt learning from {source}").tensors["weights"]
     np.testing.assert_allclose(weights, ridge(done.artifact(source).tensors["images"], labels), atol=2e-3)
     found = done.artifact("estimates by learnt of toy-faces protected by negative").tensors["colour"]
@@ -140,6 +164,17 @@ def test_an_attribute_attack_learns_from_uploads_and_their_labels(computed_of: C
     np.testing.assert_allclose(rows["permuted"], (scores * other).sum(1) / other.sum(1), atol=1e-6)
     assert rows["original"].tolist() == rows["truth"].tolist()
     assert rows["truth"].tolist() == [("red", "green", "blue")[s % 3] for s in rows["subject"]]
+
+
+def test_classes_that_are_no_labels_are_named(plan_of: PlanOf, tmp_path: Any) -> None:
+    from bench.store.artifacts import Cache
+
+    wrong = DESCRIBES.replace("LEARNS", "clean").replace('"red", "green", "blue"', '"Red", "Green"')
+    failures = Computed(plan_of(suite(wrong)), Cache(tmp_path / "cache")).failures()
+    expected = (
+        "attack learnt: attribute 'colour': classes() names Red, Green, and the labels of the faces are blue, green"
+    )
+    assert any(expected in text for text in failures), failures
 
 
 def test_labels_are_vectors_or_numbers_like_the_estimates() -> None:
@@ -333,3 +368,17 @@ def test_what_an_attack_does_not_declare_is_an_error_in_words(plan_of: PlanOf, t
         asks_for_the_model
     )
     assert "requested the evaluated network; expected an attack whose outputs" in failure(asks_for_the_evaluated)
+
+
+def test_learnt_estimates_take_part_in_equation_9(computed_of: ComputedOf) -> None:
+    """Without noise, its distances are those of the estimates on the upload and on the original."""
+    text = suite(DESCRIBES.replace("LEARNS", "defense")) + "noise_levels = [0.0, 0.1]\n"
+    done = computed_of(text)
+    up = done.table("learnt and recognition of toy-faces protected by negative under noise, by toy-b", "up")
+    of = {
+        name: done.artifact(f"estimates by learnt of {name}").tensors["colour"]
+        for name in (FACES, "toy-faces protected by negative")
+    }
+    left = np.unique(done.artifact(FACES).tables["pairs"]["left"].to_numpy())
+    expected = 1 - (unit(of["toy-faces protected by negative"]) * unit(of[FACES])[left]).sum(1)
+    np.testing.assert_allclose(up["dist_colour"][up["sigma"] == 0], expected, atol=1e-5)

@@ -64,6 +64,29 @@ def test_a_contradiction_is_a_skipped_row_in_words(plan_of: PlanOf, name: str) -
 
 
 @pytest.mark.parametrize(
+    ("declared", "reason"),
+    [
+        ('fits", gives = "images", learns = "clean', "mine learns from unprotected faces, which have no such"),
+        ('declares", gives = "attributes', "mine estimates attributes of a representation, and of originals"),
+        ('fits", gives = "images", learns = "defense', None),
+        ('declares", gives = "links', None),
+    ],
+)
+def test_attacks_on_a_representation_need_no_unprotected_one(
+    plan_of: PlanOf, declared: str, reason: str | None
+) -> None:
+    text = suite(f'{{ label = "mine", seen = ["representation"], plugin = "{declared}" }}', "family-block-dct")
+    found = [
+        c.skip for c in plan_of(text).cells if c.attack.label == "mine" and c.evaluated and c.evaluated.kind == "model"
+    ]
+    found += [c.skip for c in plan_of(text).cells if c.attack.label == "mine" and not c.evaluated]
+    assert found
+    for skip in found:
+        assert (skip is None) == (reason is None)
+        assert (skip or "").startswith(reason or "")
+
+
+@pytest.mark.parametrize(
     ("declared", "message"),
     [
         ("many = 0", "attack mine: uploads: expected a whole number of at least 1, found 0"),

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
-from fake_run import ABUSE, ESTIMATE, ONE, RECFACE, FakeRun, rewritten, write_fake_run
+from fake_run import ABUSE, ESTIMATE, LINKAGE, ONE, RECFACE, FakeRun, rewritten, write_fake_run
 
 from bench.analysis.rows import Rows
 from bench.cli import main
@@ -22,7 +22,7 @@ from bench.core.errors import StorageError
 from bench.store.reading import RunResults
 from bench.store.sample_check import RowsInOrder
 
-ATTACKS = (ABUSE, RECFACE, ESTIMATE)
+ATTACKS = (ABUSE, RECFACE, ESTIMATE, LINKAGE)
 AGAIN = r"expected every row once.* again"
 SPEC = replace(FakeRun(attacks=ATTACKS, **ONE), noise_levels=(0.0, 0.1), repeats=2)
 
@@ -80,6 +80,8 @@ CASES = [
     ("examples", "ssim", 9.0, "ssim: expected numbers from -1 to 1, found 9"),
     ("attributes", "permuted", np.inf, "permuted: expected numbers from 0 on, found inf"),
     ("up", "cosine", 4.0, "cosine: expected numbers from -1 to 1, found 4"),
+    ("links", "auc", 1.5, "auc: expected numbers from 0 to 1, found 1.5"),
+    ("links", "score", float("inf"), "score: expected"),
     ("up", "dist", -1.0, "dist: expected numbers from 0 to 1, found -1"),
 ]
 
@@ -126,7 +128,7 @@ def again(folder: Path, table: str, which: Callable[[pa.Table], pa.Table]) -> Ru
     return RunResults(folder)
 
 
-@pytest.mark.parametrize("table", ["verification", "images", "examples", "attributes", "up"])
+@pytest.mark.parametrize("table", ["verification", "images", "examples", "attributes", "up", "links"])
 @pytest.mark.parametrize("which", [lambda rows: rows, lambda rows: rows.slice(0, 1), lambda rows: rows.slice(2, 1)])
 def test_rows_again_are_refused(results: RunResults, table: str, which: Callable[[pa.Table], pa.Table]) -> None:
     found = again(results.folder, table, which)
@@ -141,6 +143,7 @@ def test_rows_again_are_refused(results: RunResults, table: str, which: Callable
             "examples": lambda: rows.examples_of(*rows.cells[0].upload_key),
             "attributes": lambda: rows.attributes("data-abuse"),
             "up": lambda: [rows.noise_levels(cell) for cell in rows.cells],
+            "links": lambda: [rows.links_of(cell) for cell in rows.cells],
         }[table]()
 
 

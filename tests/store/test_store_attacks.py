@@ -72,12 +72,13 @@ COLUMNS = {
     "examples": {*POINT, "attack", "sample_id", "original", "protected", "ssim"},
     "attributes": {
         "cell", *POINT, "evaluated", "attack", "via", "sample_id", "subject", "attribute", "measure", "value",
-        "permuted", "baseline", "original", "predicted", "truth",
+        "permuted", "baseline", "original", "predicted", "truth", "reference",
     },
     "up": {
         "cell", *POINT, "evaluated", "attack", "via", "sample_id", "subject", "sigma", "cosine", "dist", "dist_colour",
         "dist_age", "lpips",
     },
+    "links": set(),  # No attack of this suite links uploads.
 }  # fmt: skip
 
 

@@ -79,8 +79,9 @@ class Summary:
     @property
     def verdicts(self) -> list[tuple[Bar, Measurement, bool | None]]:
         """Each bar of the goal with its measurement and whether that meets it; empty for no protection, and if no model
-        is authorised that the goal asks for."""
-        if self.kind == "clean" or (self.goal == "recognition" and self.kind != "authorised"):
+        that the goal asks for is authorised, or an adversary recognises in its place."""
+        served = self.kind == "authorised" and self.kept.status != "not applicable"
+        if self.kind == "clean" or (self.goal == "recognition" and not served):
             return []
         measured = {bar.of: getattr(self, bar.of) for bar in PURPOSES[self.goal].bars}
         return [(bar, measured[bar.of], bar.met(measured[bar.of])) for bar in PURPOSES[self.goal].bars]
@@ -89,6 +90,9 @@ class Summary:
     def meets_all(self) -> bool:
         """True if every bar is met; a bar without a value is not met."""
         return bool(self.verdicts) and all(met for _, _, met in self.verdicts)
+
+
+_NO_SERVICE = "here an adversary recognises, with a recogniser of its own, and no authorised service"
 
 
 def summaries(rows: Rows, matrix: Matrix) -> list[Summary]:
@@ -110,10 +114,10 @@ def overall(rows: Rows, matrix: Matrix) -> list[Summary]:
 def _summary(rows: Rows, cells: Sequence[CellRow], authorised: str | None) -> Summary:
     first = cells[0]
     knows_models = any(c.authorised or c.role == "authorised" for c in cells)
-    own = [c for c in cells if c.role == "authorised"]
-    others = [c for c in cells if c.role not in ("authorised", "surrogate")]
-    none = not_applicable("this defense knows no model, so none is authorised")
-    kept, clean, drop = _utility(rows, own) if knows_models else (none, none, none)
+    own = [c for c in cells if c.role == "authorised" and not c.embeds]
+    others = [c for c in cells if c.role != "surrogate" and (c.embeds or c.role != "authorised")]
+    none = not_applicable(_NO_SERVICE if first.embeds else "this defense knows no model, so none is authorised")
+    kept, clean, drop = _utility(rows, own) if knows_models and not first.embeds else (none, none, none)
     worst, worst_at = _worst(rows, others)
     role: Role = "unauthorised" if knows_models else "any"
     return Summary(

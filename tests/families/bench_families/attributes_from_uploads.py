@@ -23,14 +23,18 @@ class AttributesFromUploads(Attack):
     license = "none needed"
 
     attribute: str = "gender"
-    names: tuple[str, ...] = ("female", "male")
+    names: tuple[str, ...] = ("woman", "man")
     learns: str = "defense"
+    faces: Annotated[int, Ge(2)] = 400
     cells: Annotated[int, Ge(1)] = 8
     ridge: Annotated[float, Gt(0)] = 1.0
 
     @property
     def trains_on(self):
         return self.learns
+
+    def budget(self):
+        return {"faces": self.faces}
 
     def classes(self):
         return {self.attribute: self.names}
