@@ -83,8 +83,9 @@ def test_the_stage_that_failed_is_a_column(results: RunResults) -> None:
     assert {"verification", "images", "baselines"} <= metrics
 
 
-def test_older_runs_have_every_table_but_values_of_sets(results: RunResults) -> None:
-    assert {*SAMPLES} - {*ROWS} == {"sets"}
+def test_older_runs_have_every_table_but_those_of_links_and_sets(results: RunResults) -> None:
+    assert {*SAMPLES} - {*ROWS} == {"links", "sets"}
+    assert results.samples("links").empty
     assert results.samples("sets").empty
 
 

@@ -247,6 +247,49 @@ class _State(dict[str, Any]):
         raise NoStateError(f"{requested}, and has learnt nothing; {remedy}, so that fit() is called")
 
 
+class NotSentError(CapabilityError, IndexError, KeyError):
+    """A plugin took features, or the name of a split point, that are not uploaded or that it did not declare to see."""
+
+    __str__ = CapabilityError.__str__  # That of KeyError puts the message in quotes.
+
+
+class _Uploaded(tuple[str, ...]):
+    """The split points whose features are uploaded; an index outside them is a `NotSentError` that says what is."""
+
+    plugin: str
+
+    @classmethod
+    def of(cls, splits: Sequence[str], plugin: str) -> _Uploaded:
+        """Return the names of split points for a plugin, which is named in the message of the error."""
+        found = cls(splits)
+        found.plugin = plugin
+        return found
+
+    def __getitem__(self, index: Any) -> Any:
+        try:
+            return super().__getitem__(index)
+        except IndexError:
+            what = f"features at {', '.join(self)} are uploaded here" if self else "no features are uploaded here"
+            raise NotSentError(f"{self.plugin} requested ctx.uploaded[{index}], and {what}") from None
+
+
+class Sent(dict[str, Any]):
+    """Features or the representation that an attack receives, by name; another name is a `NotSentError` that says what
+    to declare or what there is. ``field`` is the field of `Received`, and ``plugin`` who asks."""
+
+    def __init__(self, found: Mapping[str, Any], field: Literal["features", "representation"], plugin: str) -> None:
+        super().__init__(found)
+        self._field, self._plugin = field, plugin
+
+    def __missing__(self, name: str) -> Any:
+        requested = f"{self._plugin} requested received.{self._field}[{name!r}]"
+        if self:
+            raise NotSentError(f"{requested}; {did_you_mean(name, self)}")
+        if self._field == "features":
+            raise NotSentError(f"{requested}, and gets no features; declare 'features' in its sees")
+        raise NotSentError(f"{requested}, and the defense sends no representation")
+
+
 @dataclass
 class Context:
     """What the host provides to a plugin during a call. Using what the plugin did not declare raises `CapabilityError`.
@@ -283,7 +326,7 @@ class Context:
     @property
     def uploaded(self) -> tuple[str, ...]:
         """The split points whose features the client uploads; empty if it uploads images."""
-        return self.capabilities.uploaded
+        return _Uploaded.of(self.capabilities.uploaded, self.plugin)
 
     @property
     def image_size(self) -> tuple[int, int]:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bench.api.context import Capabilities, Context, Network
+from bench.api.context import Capabilities, Context, Network, Sent
 from bench.api.defense import Defense
 from bench.api.folding import as_it_is, folded
 from bench.api.hookspecs import Attack, Model
@@ -346,4 +346,10 @@ class Uploads:
         pixels = self.images(rows) if images else None
         if mirrored and pixels is not None:
             pixels = pixels.flip(-1)
-        return Received(images=pixels, features=features, representation=sent)
+        role: ComponentRole = "attack" if "attack" in self.job.stage.components else "defense"
+        plugin = f"{role} {self.job.component(role).label}"
+        return Received(
+            images=pixels,
+            features=Sent(features, "features", plugin),
+            representation=Sent(sent, "representation", plugin),
+        )

@@ -364,6 +364,8 @@ def told(folder: Path, **plugin: str) -> str:
     return outcome(lambda: run(folder, **plugin).said, folder)
 
 
+AT_BLOCK = 'upload = "features"\nsplit = "block"'
+FEATURE = 'frozenset({"feature"})'
 AGAIN = "ok, 0.20; then computed again: ok, 0.80"
 IN_NEEDS = "...NoSuchModelError: defense mine requested ctx.authorised[{}] but declares {} in its needs; declare ..."
 KINDS = [
@@ -652,6 +654,33 @@ KINDS = [
         kind="an attack that forgot to declare what it sees",
         expected="...NoSuchModelError: attack mine requested ctx.authorised[0]; declare 'features' or ...",
         happened=lambda f: told(f, code=seen_by_attack("ctx.shallow(ctx.authorised[0])"), use="attack"),
+    ),
+    KindOfInput(
+        kind="a defense that asks where features are uploaded, and images are",
+        expected="...NotSentError: defense mine requested ctx.uploaded[0], and no features are uploaded here",
+        happened=lambda f: told(f, code=asks("ctx.uploaded[0]")),
+    ),
+    KindOfInput(
+        kind="a defense that asks for a second split point where one is uploaded",
+        expected="...NotSentError: defense mine requested ctx.uploaded[1], and features at block are uploaded here",
+        happened=lambda f: told(
+            f, code=asks("ctx.uploaded[1]", sends=FEATURE), more='upload = "features"\nsplit = "block"'
+        ),
+    ),
+    KindOfInput(
+        kind="an attack that takes features and does not declare that it sees them",
+        expected="...NotSentError: attack mine requested received.features['stem'], and gets no features; declare ...",
+        happened=lambda f: told(f, code=seen_by_attack("received.features['stem']"), use="attack"),
+    ),
+    KindOfInput(
+        kind="an attack that takes features at a split point that it does not get",
+        expected="...NotSentError: attack mine requested received.features['blok']; did you mean 'block'?",
+        happened=lambda f: told(f, code=seen_by_attack("received.features['blok']", "features"), use="attack"),
+    ),
+    KindOfInput(
+        kind="an attack that takes a representation where the defense sends none",
+        expected="...NotSentError: attack mine requested received.representation['a'], and the defense sends no ...",
+        happened=lambda f: told(f, code=seen_by_attack("received.representation['a']"), use="attack"),
     ),
     KindOfInput(
         kind="an attack that wants the weights and sees features only",

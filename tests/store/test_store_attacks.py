@@ -80,6 +80,7 @@ COLUMNS = {
         "dist_age", "lpips",
     },
     "links": set(),  # No attack of this suite links uploads.
+    "sets": set(),  # No metric of this suite has a value of a set.
 }  # fmt: skip
 
 
