@@ -21,6 +21,7 @@ from bench.core.domain import Component, ComponentRole, Stage
 from bench.core.errors import ContractError
 from bench.registry.discovery import discover
 from bench.stages.undeclared import observed
+from bench.store.artifact_forms import read_input
 from bench.store.artifacts import Artifact, Cache
 
 _NOTHING = Capabilities()
@@ -41,7 +42,7 @@ class Job:
 
     def input(self, role: str) -> Artifact:
         """Return the verified artifact of the stage that is the input ``role``."""
-        return self.cache.read(self.stage.inputs[role])
+        return read_input(self.cache, role, self.stage.inputs[role])
 
     def component(self, role: ComponentRole) -> Component:
         """Return the component of a role that has exactly one."""

@@ -24,6 +24,7 @@ from bench.core.locks import HeldLock
 from bench.core.paths import child
 from bench.core.provenance import file_sha256
 from bench.registry.discovery import Registry
+from bench.store.artifact_forms import check_score
 from bench.store.artifacts import Artifact, Cache, DamagedError
 from bench.store.cell_rows import CellLabels, belongs, cell_row, labels_of, with_columns
 from bench.store.run_record import RunRecord, read_record, write_record
@@ -34,10 +35,11 @@ PART_ROWS = 1_000_000  # of one file
 _ROWS_AT_ONCE = 2_000  # of cells and stages
 # The column of a score artifact that says whether its images are reconstructions; it is not written.
 _MARK = "reconstructed"
+_ANEW = "run the same command again: it will be computed anew"
 
 
 class DamagedScoreError(StorageError):
-    """A score artifact did not match its checksums when its rows were to be written."""
+    """A score artifact did not match its checksums, or had another form, when its rows were to be written."""
 
 
 def start_run(
@@ -202,7 +204,12 @@ def _columns(scored: Iterable[CellLabels], cache: Cache) -> dict[str, pa.Schema]
     """Return by table the columns of all score artifacts, without those that identify their cells."""
     found: dict[str, pa.Schema] = {}
     for key in dict.fromkeys(key for cell in scored for key in cell.stages):
-        for name, schema in cache.columns(key).items():
+        columns = cache.columns(key)
+        try:
+            check_score(cache, key, columns)
+        except DamagedError as error:
+            raise DamagedScoreError(f"{error}; {_ANEW}") from None
+        for name, schema in columns.items():
             own = pa.schema([field for field in schema if field.name != _MARK])
             found[name] = _united(found.get(name, pa.schema([])), own)
     return found
@@ -224,7 +231,7 @@ def _read_score(cache: Cache, key: str) -> Artifact:
     try:
         return cache.read(key)
     except DamagedError as error:
-        raise DamagedScoreError(f"{error}; run the same command again: it will be computed anew") from None
+        raise DamagedScoreError(f"{error}; {_ANEW}") from None
 
 
 class SampleWriter:
