@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -64,7 +65,7 @@ def rescore(
     from bench.engine.factory import make_engine
     from bench.registry.discovery import discover
     from bench.runs.rescore import prepared, settings_of
-    from bench.runs.run import run_plan
+    from bench.runs.run import computed
     from bench.store.run_folders import find_run
 
     go_on_unread()
@@ -75,15 +76,16 @@ def rescore(
         options.note(note)
     plan, into = rescoring.plan, rescoring.into
     engine = make_engine("local", plan.device, workers=workers)
-    compute = functools.partial(run_plan, plan, rescoring.folders, engine=engine, into=into, about=rescoring.about)
-    if log_format == "json":
-        folder, outcomes = compute(listen=functools.partial(say, err=True))
-    else:
-        from bench.cli.progress import Progress
+    compute = functools.partial(computed, plan, rescoring.folders, engine=engine, into=into, about=rescoring.about)
+    with contextlib.ExitStack() as at_work:
+        if log_format == "json":
+            folder, outcomes = at_work.enter_context(compute(listen=functools.partial(say, err=True)))
+        else:
+            from bench.cli.progress import Progress
 
-        with Progress(plan, engine.workers) as progress:
-            folder, outcomes = compute(on_event=progress.on_event)
-    _report(rescoring, folder, include_faces=include_faces)
+            with Progress(plan, engine.workers) as progress:
+                folder, outcomes = at_work.enter_context(compute(on_event=progress.on_event))
+        _report(rescoring, folder, include_faces=include_faces)
     if any(o.status in {"failed", "timeout"} for o in outcomes):
         click.get_current_context().exit(1)
 

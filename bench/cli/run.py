@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -102,11 +103,11 @@ def run(
     plan = plan_suite(suite, folders, device, options.with_mode(overrides, mode), pairs, timeout_s, trust=trust)
     plan = select(plan, find_ids(plan, cells)) if cells else plan
     engine = new_engine(plan.device)
-    folder, outcomes = _run_and_log(plan, folders, engine, log_format, fresh=fresh, retry=retry)
-    results = RunResults(folder)
-    page = folders.page(results.run, folder) if report else None
-    kept = page is not None and _update_page(results, page, include_faces=include_faces)
-    console.show_summary(results, page, retry=retry, kept=kept)
+    with _run_and_log(plan, folders, engine, log_format, fresh=fresh, retry=retry) as (folder, outcomes):
+        results = RunResults(folder)
+        page = folders.page(results.run, folder) if report else None
+        kept = page is not None and _update_page(results, page, include_faces=include_faces)
+        console.show_summary(results, page, retry=retry, kept=kept)
     if any(o.status in {"failed", "timeout"} for o in outcomes):
         click.get_current_context().exit(1)
 
@@ -124,25 +125,32 @@ def _update_page(results: RunResults, page: Path, *, include_faces: bool) -> boo
     return False
 
 
+@contextlib.contextmanager
 def _run_and_log(
     plan: Plan, folders: Folders, engine: Engine, log_format: str, **arguments: Any
-) -> tuple[Path, list[Outcome]]:
-    """Run a plan and log it on stderr, as progress for people (``text``) or as the events of its journal (``json``).
+) -> Iterator[tuple[Path, list[Outcome]]]:
+    """Context manager that runs a plan and logs it on stderr, as progress for people (``text``) or as the events of its
+    journal (``json``).
 
-    ``arguments`` are those of `bench.runs.run.run_plan`. Return the run folder and how every cell ended.
+    ``arguments`` are those of `bench.runs.run.computed`. It gives the run folder and how every cell ended; the run
+    counts as in progress until the context ends.
     """
     from bench.cli import console
     from bench.cli.progress import Progress
     from bench.registry.discovery import discover
-    from bench.runs.run import run_plan
+    from bench.runs.run import computed
 
     if log_format == "json":
         for label, text in console.notes_on_files(plan, discover()):
             options.note(f"{label}: {text}")
-        return run_plan(plan, folders, engine=engine, listen=functools.partial(say, err=True), **arguments)
+        with computed(plan, folders, engine=engine, listen=functools.partial(say, err=True), **arguments) as made:
+            yield made
+        return
     console.show_sources(plan, discover(), console.err)
-    with Progress(plan, engine.workers) as progress:
-        return run_plan(plan, folders, progress.on_event, engine=engine, **arguments)
+    with contextlib.ExitStack() as at_work:
+        with Progress(plan, engine.workers) as progress:
+            made = at_work.enter_context(computed(plan, folders, progress.on_event, engine=engine, **arguments))
+        yield made
 
 
 def _refuse_options_beside_replay() -> None:
@@ -185,8 +193,8 @@ def _replay(
             options.note(prepared.note)
         plan, original = prepared.plan, prepared.original
         place = {"into": prepared.into, "about": {"replay_of": original.name}}
-        folder, _ = _run_and_log(plan, prepared.folders, new_engine(plan.device), log_format, **place)
-        differences = replay.compare(original, folder)
+        with _run_and_log(plan, prepared.folders, new_engine(plan.device), log_format, **place) as (folder, _):
+            differences = replay.compare(original, folder)
     say(f"rows:   {folder}")
     if not differences:
         say(f"the rows are the same bytes as those of {original}")

@@ -155,8 +155,8 @@ def _attempt(stage: Stage, cache: Cache, batch: int, on_begin: Callable[[], None
     except StorageError:
         raise
     except DamagedError as error:
-        for key in stage.inputs.values():
-            _discard_if_damaged(cache, key)
+        for role, key in stage.inputs.items():
+            _discard_if_damaged(cache, role, key)
         result = failure(stage, "failed", f"a damaged input; run the same command again: {error}")
         return Attempt(result=result, again="damaged", worker=worker_name())
     except BaseException as error:  # Whatever a plugin raises, sys.exit() included, fails only its stage.
@@ -259,10 +259,14 @@ class _ProgressReporter:
             self.cache.note_progress(self.key, Note(share=share, worker=worker_name(), since=self.since))
 
 
-def _discard_if_damaged(cache: Cache, key: str) -> None:
-    """Remove an artifact if it is damaged. It is not if another process has replaced it in the meantime."""
+def _discard_if_damaged(cache: Cache, role: str, key: str) -> None:
+    """Remove the artifact that is the input ``role`` of a stage if it is damaged or of another form. It is not if
+    another process has replaced it in the meantime."""
+    from bench.store.artifact_forms import read_input
+
     try:
         cache.verify(key)
+        read_input(cache, role, key)
     except DamagedError:
         cache.discard(key)
 

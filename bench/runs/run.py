@@ -7,7 +7,7 @@ import os
 import platform
 import time
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,6 +28,7 @@ from bench.registry.discovery import Registry, discover
 from bench.registry.hook_calls import _call
 from bench.runs import record
 from bench.store.active_runs import announce
+from bench.store.artifact_forms import check_score
 from bench.store.artifacts import Cache, DamagedError
 from bench.store.cell_rows import cell_row
 from bench.store.journal import Journal, last_results
@@ -69,8 +70,30 @@ def run_plan(
     into: Path | None = None,
     about: Mapping[str, Any] | None = None,
 ) -> tuple[Path, list[Outcome]]:
-    """Run a plan and write its run folder. After Ctrl-C the finished results are written, unless the folder already
-    holds a complete run.
+    """Run a plan and write its run folder. Arguments and errors are those of `computed`."""
+    with computed(
+        plan, folders, on_event, engine=engine, fresh=fresh, retry=retry, listen=listen, into=into, about=about
+    ) as made:
+        return made
+
+
+@contextlib.contextmanager
+def computed(
+    plan: Plan,
+    folders: Folders,
+    on_event: Callable[[Event], None] = lambda event: None,
+    *,
+    engine: Engine | None = None,
+    fresh: bool = False,
+    retry: bool = True,
+    listen: Callable[[str], None] | None = None,
+    into: Path | None = None,
+    about: Mapping[str, Any] | None = None,
+) -> Iterator[tuple[Path, list[Outcome]]]:
+    """Context manager that runs a plan, writes its run folder, and gives the folder and the outcome of every cell.
+
+    The run counts as in progress until the context ends, so that no clean-up removes what is still to be read. After
+    Ctrl-C the finished results are written, unless the folder already holds a complete run.
 
     ``fresh``: compute cached stages again. ``retry``: try stages again that failed in an earlier run of the plan.
     ``listen`` receives every line of the journal. ``into`` replaces the run folder of the plan.
@@ -101,7 +124,7 @@ def run_plan(
         if not retry:
             failed = last_results(folder)
             run.results.update({k: r for k, r in failed.items() if k in plan.stages and r.status != "ok"})
-        return folder, run.go(engine, on_event, retry)
+        yield folder, run.go(engine, on_event, retry)
 
 
 class _Session:
@@ -185,7 +208,9 @@ class _Session:
         for key in [k for k, r in self.results.items() if r.status == "ok" and self.plan.stages[k].kind == "score"]:
             try:
                 self.cache.check(key)
+                check_score(self.cache, key, self.cache.columns(key))
             except DamagedError:
+                self.cache.discard(key)
                 del self.results[key]
 
     def write(self, status: str | None = None) -> list[Outcome]:

@@ -25,9 +25,10 @@ from bench.core.domain import Component, ComponentRole, Stage
 from bench.core.errors import ContractError
 from bench.registry.discovery import discover
 from bench.stages.undeclared import observed
+from bench.store.artifact_forms import read_input
 from bench.store.artifacts import Artifact, Cache
+from bench.store.schema import REPRESENTATION
 
-REPRESENTATION = "representation/"  # Names of tensors of artifacts that a defense sends as its representation begin so.
 _NOTHING = Capabilities()
 _NO_STATE: Mapping[str, torch.Tensor] = {}
 
@@ -47,7 +48,7 @@ class Job:
 
     def input(self, role: str) -> Artifact:
         """Return the verified artifact of the stage that is the input ``role``."""
-        found = self.cache.read(self.stage.inputs[role])
+        found = read_input(self.cache, role, self.stage.inputs[role])
         self._mapped += [t.base for t in found.tensors.values() if isinstance(t.base, mmap.mmap)]
         return found
 
@@ -262,8 +263,7 @@ def copies_of(
     """Return copies of the authorised models of a stage, or of those of another role, with the names of their split
     points, so that a plugin cannot change those of other stages. ``fast`` as in `network`."""
     return {
-        c.label: (_copied(c, job.device, fast=fast), tuple(build(c).splits))
-        for c in job.stage.components.get(role, ())
+        c.label: (_copied(c, job.device, fast=fast), tuple(build(c).splits)) for c in job.stage.components.get(role, ())
     }
 
 

@@ -64,13 +64,14 @@ _TOKEN = re.compile(r"(token-[0-9a-f]{8})")  # the same for the driver of a clus
 class Artifact:
     """What a stage makes: named arrays, images that are written piece by piece, named tables, and small facts.
 
-    When it is read, ``tensors`` holds the images too, mapped from their files.
+    When it is read, ``tensors`` holds the images too, mapped from their files, and ``kind`` is that of its stage.
     """
 
     tensors: Mapping[str, NDArray[np.generic]] = field(default_factory=dict)
     streams: Mapping[str, LazyImages] = field(default_factory=dict)
     tables: Mapping[str, pa.Table] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
+    kind: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,7 +161,8 @@ class Cache:
         for name, digest in manifest["files"].items():
             _read_file(_file(folder, name), digest, tensors, tables)
         self._note_use(key)
-        return Artifact(tensors=tensors, tables=tables, facts=manifest["facts"])
+        kind = str(manifest.get("kind", ""))
+        return Artifact(tensors=tensors, tables=tables, facts=manifest["facts"], kind=kind)
 
     def columns(self, key: str) -> dict[str, pa.Schema]:
         """Return the columns of each table of an artifact, by the name of the table. Nothing is verified: `read`

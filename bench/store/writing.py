@@ -24,22 +24,22 @@ from bench.core.locks import HeldLock
 from bench.core.paths import child
 from bench.core.provenance import file_sha256
 from bench.registry.discovery import Registry
+from bench.store.artifact_forms import check_score
 from bench.store.artifacts import Artifact, Cache, DamagedError
 from bench.store.cell_rows import CellLabels, belongs, cell_row, labels_of, with_columns
 from bench.store.run_record import RunRecord, read_record, write_record
-from bench.store.schema import CELLS, METRIC_PREFIX, SCHEMA_VERSION, STAGES
+from bench.store.schema import CELLS, METRIC_PREFIX, METRICS, SCHEMA_VERSION, STAGES
 
 GROUP_ROWS, GROUP_BYTES = 20_000, 16 << 20  # Largest row group; it ends with a cell unless the cell is larger.
 PART_ROWS = 1_000_000  # of one file
 _ROWS_AT_ONCE = 2_000  # of cells and stages
 # The column of a score artifact that says whether its images are reconstructions; it is not written.
 _MARK = "reconstructed"
-# The table of a score artifact with the values of one metric of a plugin, which become columns of the table of images.
-_METRICS, _IMAGES = "metrics", "images"
+_ANEW = "run the same command again: it will be computed anew"
 
 
 class DamagedScoreError(StorageError):
-    """A score artifact did not match its checksums when its rows were to be written."""
+    """A score artifact did not match its checksums, or had another form, when its rows were to be written."""
 
 
 def start_run(
@@ -192,15 +192,15 @@ def _samples(scored: Iterable[CellLabels], cache: Cache) -> Iterator[tuple[str, 
             for key, artifact in fresh.items():
                 known[key] = {name: _reconstructed(table) for name, table in artifact.tables.items()}
             for key, name, reconstructed in [(k, *of) for k in cell.stages for of in known[k].items()]:
-                if name == _METRICS:
+                if name == METRICS:
                     continue
                 columns = belongs(name, cell, reconstructed)
-                beside = [k for k in cell.stages if name == _IMAGES and known[k].get(_METRICS) == reconstructed]
+                beside = [k for k in cell.stages if name == "images" and known[k].get(METRICS) == reconstructed]
                 mark = (name, key, *beside, *columns.values())
                 if mark not in written:
                     written.add(mark)
                     tables = [(fresh.get(k) or _read_score(cache, k)).tables for k in (key, *beside)]
-                    table = _beside(tables[0][name], [further[_METRICS] for further in tables[1:]])
+                    table = _beside(tables[0][name], [further[METRICS] for further in tables[1:]])
                     yield name, experiment, with_columns(_without_mark(table), columns)
 
 
@@ -218,10 +218,15 @@ def _columns(scored: Iterable[CellLabels], cache: Cache) -> dict[str, pa.Schema]
     """Return by table the columns of all score artifacts, without those that identify their cells."""
     found: dict[str, pa.Schema] = {}
     for key in dict.fromkeys(key for cell in scored for key in cell.stages):
-        for name, schema in cache.columns(key).items():
+        columns = cache.columns(key)
+        try:
+            check_score(cache, key, columns)
+        except DamagedError as error:
+            raise DamagedScoreError(f"{error}; {_ANEW}") from None
+        for name, schema in columns.items():
             own = pa.schema([field for field in schema if field.name != _MARK])
-            if name == _METRICS:
-                name, own = _IMAGES, pa.schema([f for f in own if f.name.startswith(METRIC_PREFIX)])
+            if name == METRICS:
+                name, own = "images", pa.schema([f for f in own if f.name.startswith(METRIC_PREFIX)])
             found[name] = _united(found.get(name, pa.schema([])), own)
     return found
 
@@ -242,7 +247,7 @@ def _read_score(cache: Cache, key: str) -> Artifact:
     try:
         return cache.read(key)
     except DamagedError as error:
-        raise DamagedScoreError(f"{error}; run the same command again: it will be computed anew") from None
+        raise DamagedScoreError(f"{error}; {_ANEW}") from None
 
 
 class SampleWriter:

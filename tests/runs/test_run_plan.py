@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from support import SUITE, InlineWorkers
 
@@ -21,8 +22,10 @@ from bench.engine.factory import resolve_device
 from bench.planning.plan import Plan
 from bench.registry.discovery import Registry
 from bench.registry.hook_calls import report_sections
-from bench.runs.run import plan_suite, run_plan
+from bench.runs import cleanup
+from bench.runs.run import computed, plan_suite, run_plan
 from bench.store import journal
+from bench.store.artifacts import Artifact, Cache
 from bench.store.reading import RunResults
 from bench.store.run_record import as_json
 from bench.store.workspace import Folders
@@ -192,6 +195,52 @@ def test_another_plan_gets_a_folder_of_its_own(plan: Plan, folders: Folders, sui
     assert first != second
     assert RunResults(first).run.suite.raw["suite"] == {"name": "small"}
     assert RunResults(second).run.suite.raw["suite"] == {"name": "small", "seed": 1}
+
+
+def test_a_run_is_in_progress_until_what_it_made_was_read(plan: Plan, folders: Folders) -> None:
+    """Between the last row and the report, ``bench runs rm`` would remove what the report is made of."""
+    with computed(plan, folders, quiet) as (folder, _):
+        assert RunResults(folder).run.status == "incomplete"
+        with pytest.raises(StorageError, match="a command is at work on this run"):
+            cleanup.check_removable(folder)
+    assert cleanup.check_removable(folder).status == "incomplete"
+
+
+def spoil(cache: Cache, stage: Stage) -> None:
+    """Replace the artifact of a stage by one with valid checksums that has other columns or arrays."""
+    about = {"kind": stage.kind, "seconds": 0.0, "peak_mb": 0.0, "device": "cpu"}
+    cache.write(stage.key, Artifact(tables={"images": pa.table({"other": [1]})}), about)
+
+
+@pytest.mark.parametrize("kind", ["faces", "embed", "protect"])
+def test_an_artifact_with_valid_checksums_and_another_form_is_made_again(
+    plan: Plan, folders: Folders, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOY_MENDED", "1")
+    folder, _ = run_plan(plan, folders, quiet)
+    rows = RunResults(folder).samples("verification")
+    for stage in plan.stages.values():
+        if stage.kind == kind:
+            spoil(folders.cache, stage)
+        elif stage.kind == "score":
+            folders.cache.discard(stage.key)
+    folder, outcomes = run_plan(plan, folders, quiet)
+    assert [o.status for o in outcomes] == ["ok", "ok", "skipped"]
+    assert RunResults(folder).samples("verification").equals(rows)
+
+
+def test_scores_with_valid_checksums_and_other_columns_are_computed_again(
+    plan: Plan, folders: Folders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOY_MENDED", "1")
+    folder, _ = run_plan(plan, folders, quiet)
+    rows = RunResults(folder).samples("verification")
+    for stage in plan.stages.values():
+        if stage.kind == "score":
+            spoil(folders.cache, stage)
+    (folder / "run.json").unlink()
+    folder, _ = run_plan(plan, folders, quiet)
+    assert RunResults(folder).samples("verification").equals(rows)
 
 
 def test_fresh_computes_everything_again(plan: Plan, folders: Folders, monkeypatch: pytest.MonkeyPatch) -> None:

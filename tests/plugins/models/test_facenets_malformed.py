@@ -289,7 +289,7 @@ def test_a_malformed_file_ends_in_one_data_error(name: str, tmp_path: Path, monk
         ("bytearray bomb, zip", "builtins.bytearray"),
         ("compressed", "compressed entries"),
         ("npz", "numpy arrays"),
-        ("text", "a text that starts with 'Not Found'"),
+        ("text", "found a text, perhaps an error of the server; download the file again"),
         ("storage that says it is huge", "a storage of 2000000000 values"),
         ("torch file cut at 50 %", "damaged or cut short"),
         ("safetensors cut at 50 %", "a damaged safetensors file"),
@@ -299,6 +299,19 @@ def test_the_error_says_what_the_file_is_and_the_way_out(name: str, needle: str,
     path = tmp_path / ("weights.safetensors" if name.startswith("safetensors") else "weights.pth")
     path.write_bytes(CORPUS[name])
     refused(path, needle)
+
+
+@pytest.mark.parametrize("content", [b"hunter2 is the password of root\n", b"hunter2\0\1\xff" * 9])
+@pytest.mark.parametrize("linked", [False, True])
+def test_the_error_quotes_nothing_of_a_file_that_is_no_weights(content: bytes, linked: bool, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_bytes(content)
+    path = tmp_path / "weights.pth"
+    (path.symlink_to if linked else secret.rename)(secret if linked else path)
+    with pytest.raises(DataError) as error:
+        checkpoints._read(path, checkpoints.ALL_LAYOUTS)
+    assert "hunter2" not in str(error.value)
+    assert content[:8].hex(" ") not in str(error.value)
 
 
 @pytest.mark.slow

@@ -100,13 +100,12 @@ def archive(names: Sequence[str]) -> str:
 
 
 def unknown(head: bytes) -> str:
-    """Describe a file that no reader accepts."""
+    """Describe a file that no reader accepts. Its contents are not quoted: it may be any file, also behind a link."""
     if head.startswith(b"\x80") or re.match(rb"[c(\]}i][^\n]*\n", head):
         return f"a Python pickle, which runs code when it is read; {SAVE_STATE_DICT}"
     if all(byte >= 32 or byte in b"\t\r\n" for byte in head):
-        start = head.decode("utf-8", "replace").strip()[:40].partition("\n")[0]
-        return f"a text that starts with {start!r}; download the file again"
-    return f"unknown bytes ({head[:8].hex(' ')} ...); download the file again"
+        return "a text, perhaps an error of the server; download the file again"
+    return "bytes of no known format; download the file again"
 
 
 def instead_of_onnx(path: Path) -> str | None:
