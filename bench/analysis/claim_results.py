@@ -16,9 +16,10 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
+from bench.analysis.cells import CellRow
 from bench.analysis.measures import SampleMetric, measure, metric_in, pooled, select
 from bench.analysis.pooling import Pool, difference_of
-from bench.analysis.rows import CellRow, Rows
+from bench.analysis.rows import Rows
 from bench.analysis.sample_values import OperatingPoint
 from bench.analysis.table_model import Measurement, TableMetric, absent
 from bench.core.errors import StorageError

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from bench.analysis.cells import CellRow
 from bench.analysis.measures import SampleMetric, measurement_of, sums_of
 from bench.analysis.pooling import Pool
-from bench.analysis.rows import CellRow, Rows
+from bench.analysis.rows import Rows
 from bench.analysis.sample_values import OperatingPoint
 from bench.analysis.table_model import Measurement
 

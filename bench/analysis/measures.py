@@ -16,11 +16,12 @@ from typing import Any, Literal
 import pandas as pd
 
 from bench.analysis import sample_values
+from bench.analysis.cells import UPLOAD, CellRow
 from bench.analysis.pair_metrics import CHANCE, RECOGNITION, VERIFICATION
 from bench.analysis.paper_values import paper_quantity
 from bench.analysis.plugin_metrics import metrics_of, set_measurement
 from bench.analysis.pooling import Floats, Pool, SummedScores, mean, summed
-from bench.analysis.rows import UPLOAD, CellRow, Rows, why_absent
+from bench.analysis.rows import Rows, why_absent
 from bench.analysis.sample_metric import ESTIMATED, LINKED
 from bench.analysis.sample_metric import SampleMetric as SampleMetric
 from bench.analysis.sample_values import OperatingPoint

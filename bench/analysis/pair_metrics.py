@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from bench.analysis import sample_values
+from bench.analysis.cells import CellRow
 from bench.analysis.pooling import Floats
-from bench.analysis.rows import CellRow
 from bench.analysis.sample_metric import RECOGNISED, SampleMetric
 from bench.analysis.sample_values import OperatingPoint
 from bench.analysis.verification_scores import VerificationScores

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from bench.analysis.rows import CellRow, Rows
+from bench.analysis.cells import CellRow
+from bench.analysis.rows import Rows
 from bench.suite.paper_tables import canonical
 
 _STARTS = {"noise": "Random Noise", "sort": "Random Sort", "blur": "Random Blur"}

@@ -10,7 +10,8 @@ from collections.abc import Iterator, Sequence
 from typing import cast
 
 from bench.analysis import sample_values
-from bench.analysis.rows import UPLOAD, CellRow, Rows, why_absent
+from bench.analysis.cells import UPLOAD, CellRow
+from bench.analysis.rows import Rows, why_absent
 from bench.analysis.sample_metric import SampleMetric
 from bench.analysis.table_model import Better, Measurement
 from bench.core.text import plural

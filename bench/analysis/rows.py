@@ -6,14 +6,13 @@ read from disk cell by cell when they are needed, and only the most recently use
 
 from __future__ import annotations
 
-import json
 import math
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, cast
 
 import numpy as np
 import pandas as pd
@@ -22,12 +21,11 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from bench.analysis.attribute_scores import AttributeEstimate, AttributeScores, by_attribute, by_sample
+from bench.analysis.cells import UPLOAD, CellRow, cell_row_of
 from bench.analysis.pooling import Floats, SummedScores
 from bench.analysis.set_values import SetValue, set_values
-from bench.analysis.table_model import Measurement, Role
+from bench.analysis.table_model import Measurement
 from bench.analysis.verification_scores import HELD, OF_THRESHOLD, CellScores, VerificationScores, size_of
-from bench.core.domain import Goal
-from bench.core.text import set_label
 from bench.store.reading import RunResults
 from bench.store.row_index import Recent, RowIndex
 from bench.store.table_files import as_frame
@@ -35,7 +33,6 @@ from bench.suite.paper_tables import Claims, parse_claims
 
 _CELLS_AT_ONCE = 2_000
 _OF_OBJECT = 500  # bytes of a small object in a cache
-UPLOAD = ("experiment", "dataset", "defense", "authorised", "repeat", "attack")
 # What identifies the scores of a cell, a picture or an estimate of attributes, apart from the repeat.
 _POINTS: Mapping[str, Callable[[CellRow], Hashable]] = {
     "cell": lambda c: (*c.picture_point, c.attack, c.evaluated),
@@ -43,102 +40,9 @@ _POINTS: Mapping[str, Callable[[CellRow], Hashable]] = {
     "estimate": lambda c: (*c.picture_point, c.attack),
 }
 _BELONGS = ("cell", *UPLOAD, "synthetic", "evaluated", "via")
-CLEAN = "identity"  # The defense plugin that uploads the face unchanged.
-
-
-@dataclass(frozen=True, kw_only=True)
-class CellRow:
-    """One row of ``cells.parquet``.
-
-    ``plugin`` and ``params`` belong to the defense; the parameters are the effective ones. ``via`` is the label of the
-    attack that ran first, empty if there was none. ``evaluated`` is the label of the evaluated model, empty if no model
-    evaluates the cell. ``run`` is the name of the run, where several runs are read together. ``protect`` are the keys
-    of the stages in which the client protects faces. ``people_of`` is `Dataset.people_of`, by default the data set.
-    ``learner_overlap`` and ``training_overlap`` are those of `bench.core.domain.Cell`; None also where an older version
-    of bench did not record them. ``goal`` is what the defense is for, ``protects`` the side of pairs that is protected,
-    ``surrogates`` the models that the client used in place of unknown ones, and ``bound`` its formal guarantee as JSON,
-    empty if it gives none. ``unstable`` says what differed when the host protected some faces again.
-    """
-
-    cell: str
-    experiment: str
-    table: str | None
-    dataset: str
-    dataset_stands_in_for: str | None
-    synthetic: bool
-    defense: str
-    plugin: str
-    authorised: str
-    authorised_models: tuple[str, ...]
-    authorised_stands_in_for: str
-    authorised_models_stand_in_for: tuple[str, ...]
-    attack: str
-    evaluated: str
-    evaluated_stands_in_for: str
-    role: Role
-    repeat: int
-    pairs: int
-    kappa: float
-    threat: str
-    status: str
-    reason: str | None
-    via: str = ""
-    upload: str = "images"
-    outputs: str = "recognition"
-    embeds: bool = False
-    insider: bool = False
-    budget: str | None = None
-    leaky: bool = False
-    params: Mapping[str, Any] = field(default_factory=dict)
-    attack_plugin: str = ""
-    attack_params: Mapping[str, Any] = field(default_factory=dict)
-    traceback: str = ""
-    log: str = ""
-    batch: int | None = None
-    run: str = ""
-    protect: tuple[str, ...] = ()
-    people_of: str = ""
-    learner_overlap: str | None = None
-    training_overlap: str | None = None
-    goal: Goal = "recognition"
-    protects: str = "probe"
-    surrogates: tuple[str, ...] = ()
-    bound: str = ""
-    unstable: str = ""
-
-    @property
-    def clean(self) -> bool:
-        """True if the cell has no protection."""
-        return self.plugin == CLEAN
-
-    @property
-    def settings(self) -> str:
-        """The parameters of the defense as canonical text: equal parameters give equal text."""
-        return json.dumps(dict(self.params), sort_keys=True, default=str)
-
-    @property
-    def attack_settings(self) -> str:
-        """The parameters of the attack as canonical text: equal parameters give equal text."""
-        return json.dumps(dict(self.attack_params), sort_keys=True, default=str)
-
-    @property
-    def picture(self) -> str:
-        """The label of the attack that made the image which the adversary ends with; empty for the uploaded image."""
-        return self.attack if self.outputs == "images" else self.via
-
-    @property
-    def picture_point(self) -> tuple[str, ...]:
-        """What identifies the picture that the adversary ends with, apart from the repeat."""
-        return self.run, self.experiment, self.dataset, self.defense, self.authorised, self.picture
-
-    @property
-    def upload_key(self) -> tuple[str, str, str, str, int, str]:
-        """The values of the columns `UPLOAD`, by which the rows of this cell in ``samples/images`` are found."""
-        return self.experiment, self.dataset, self.defense, self.authorised, self.repeat, self.picture
 
 
 ImageScores = tuple[Floats, NDArray[Any]]
-"""A column of images, and the people whom they show: ``(n,)`` each."""
 
 
 class _Frames:
@@ -188,7 +92,7 @@ class Rows:
         self.results = results
         cells = results.cells
         parts = (cells.iloc[i : i + _CELLS_AT_ONCE] for i in range(0, len(cells), _CELLS_AT_ONCE))
-        self.cells = [_cell_row(row) for part in parts for row in part.to_dict("records")]
+        self.cells = [cell_row_of(row) for part in parts for row in part.to_dict("records")]
         self.measurements: dict[Hashable, Measurement] = {}
         self.sums: Recent[SummedScores | None] = Recent(HELD, _size_of_sums)
         self.image_scores: Recent[ImageScores | None] = Recent(HELD, _size_of_image_scores)
@@ -422,78 +326,6 @@ def _size_of_image_scores(found: ImageScores | None) -> int:
 
 def _size_of_sums(found: SummedScores | None) -> int:
     return _OF_OBJECT if found is None else _OF_OBJECT + found.sums.nbytes + found.counts.nbytes
-
-
-def _cell_row(row: Mapping[Any, Any]) -> CellRow:
-    def text(name: str) -> str | None:
-        value = row.get(name)
-        return None if value is None or value is pd.NA or value != value else str(value)
-
-    defense, attack = _defense_and_attack(text("components") or "[]")
-    return CellRow(
-        cell=str(row["cell"]),
-        experiment=str(row["experiment"]),
-        table=text("table"),
-        dataset=str(row["dataset"]),
-        dataset_stands_in_for=text("dataset_stands_in_for"),
-        synthetic=bool(row["synthetic"]),
-        defense=str(row["defense"]),
-        plugin=str(defense.get("name", "")),
-        authorised=set_label(row["authorised"]),
-        authorised_models=row["authorised"],
-        authorised_stands_in_for=set_label(row["authorised_stand_in_for"]),
-        authorised_models_stand_in_for=row["authorised_stand_in_for"],
-        attack=str(row["attack"]),
-        evaluated=text("evaluated") or "",
-        evaluated_stands_in_for=text("evaluated_stands_in_for") or text("evaluated") or "",
-        role=cast(Role, str(row["role"])),
-        repeat=int(row["repeat"]),
-        pairs=int(row["pairs"]),
-        kappa=float(row["kappa"]),
-        threat=text("threat") or "",
-        status=str(row["status"]),
-        reason=text("reason"),
-        via=text("via") or "",
-        upload=text("upload") or "images",
-        outputs=text("outputs") or "recognition",
-        embeds=text("embeds") == "True",
-        insider=text("insider") == "True",
-        budget=text("budget"),
-        leaky=text("leaky") == "True",
-        params=defense.get("params") or {},
-        attack_plugin=str(attack.get("name", "")),
-        attack_params=attack.get("params") or {},
-        traceback=text("traceback") or "",
-        log=text("log") or "",
-        batch=None if text("batch") is None else int(row["batch"]),
-        run=text("run") or "",
-        people_of=text("people_of") or str(row["dataset"]),
-        learner_overlap=text("learner_overlap"),
-        training_overlap=text("training_overlap"),
-        goal=_goal(text("goal")),
-        protects=text("protects") or "probe",
-        surrogates=_labels(row.get("surrogates")),
-        bound=text("bound") or "",
-        unstable=text("unstable") or "",
-        protect=tuple(json.loads(text("protect") or "[]")),
-    )
-
-
-def _goal(found: str | None) -> Goal:
-    """Return the goal of a cell; runs of older versions record none, and all their defenses have this one."""
-    return cast(Goal, found) if found in get_args(Goal) else "recognition"
-
-
-def _labels(found: Any) -> tuple[str, ...]:
-    """Return a set of labels; empty where an older version recorded none."""
-    return found if isinstance(found, tuple) else ()
-
-
-@lru_cache(maxsize=4096)
-def _defense_and_attack(components: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return what a row of cells records of its defense and of its attack, from its JSON; many cells share it."""
-    by_role = {c["role"]: c for c in reversed(json.loads(components))}
-    return by_role.get("defense", {}), by_role.get("attack", {})
 
 
 def _is_number(kind: pa.DataType) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Self
 
-from bench.analysis.rows import CellRow
+from bench.analysis.cells import CellRow
 from bench.analysis.sample_values import ScoreFunction
 from bench.analysis.table_model import Better, TableMetric
 from bench.store.schema import NEWER_COLUMNS

@@ -9,8 +9,9 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from bench.analysis.cells import CellRow
 from bench.analysis.pooling import Floats, SampleScores
-from bench.analysis.rows import CellRow, ImageScores, Rows
+from bench.analysis.rows import ImageScores, Rows
 from bench.analysis.verification_scores import VerificationScores
 from bench.metrics import recognition
 from bench.store.schema import INFINITE

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
+from bench.analysis.cells import CellRow
 from bench.analysis.compare.diff import Diff, DiffLine
 from bench.analysis.compare.matching import Better, UnmatchedCell
 from bench.analysis.compare.primary import VERDICTS, DiffVerdict, PrimaryTest
 from bench.analysis.compare.significance import LEVEL, POWER, Difference
-from bench.analysis.rows import CellRow
 from bench.analysis.sample_metric import SampleMetric
 from bench.core.text import plural
 

@@ -143,6 +143,12 @@ def _folded(model: _SameModel, device: str) -> Network:
     return folded(network, run)
 
 
+def forget_networks() -> None:
+    """Load networks again when they are needed."""
+    _folded.cache_clear()
+    _loaded.cache_clear()
+
+
 def network(component: Component, device: torch.device, *, fast: bool = True) -> Network:
     """Return a model's network: frozen, in evaluation mode, on the device. It is loaded once per worker.
 

@@ -448,7 +448,7 @@ def test_a_model_without_a_server_part_is_named(run_attacks_alone: Run, monkeypa
 
     monkeypatch.delattr(ToyNetwork, "from_features")
     monkeypatch.setattr(ToyNetwork, "forward", lambda self, x: self.head(self.features(x, ["block"])[0].flatten(1)))
-    stage_inputs._network.cache_clear()
+    stage_inputs.forget_networks()
     done = run_attacks_alone('"abuse"', FEATURES)
     (reason,) = set(done.failures())
     assert "from_features" in reason

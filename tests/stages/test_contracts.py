@@ -94,7 +94,7 @@ def test_without_capabilities_a_plugin_sees_nothing() -> None:
 
 
 def test_unknown_subjects_are_an_error() -> None:
-    with pytest.raises(ContractError, match="where none are known"):
+    with pytest.raises(ContractError, match="where there are none"):
         _ = context("subjects", subjects=None).subjects
 
 
@@ -294,7 +294,7 @@ BROKEN_ATTACKS = {
     "extra-shape": ["extra 'loss'", "(2,)", "()"],
     "extra-nan": ["extra 'loss'", "NaN"],
     "asks-shallow": ["requested 'shallow'", "declare 'shallow_weights' in its sees"],
-    "asks-network": ["requested 'full_gradients'", "no attack can have it"],
+    "asks-network": ["requested 'full_gradients'", "declare 'full_model' in its sees"],
 }
 
 

@@ -28,10 +28,10 @@ Run = Callable[..., Computed]
 @pytest.fixture
 def elsewhere() -> Iterator[Elsewhere]:
     """A pretended ``cuda`` device for the duration of a test."""
-    stage_inputs._network.cache_clear()  # Networks that were loaded before are on another device.
+    stage_inputs.forget_networks()  # Networks that were loaded before are on another device.
     with Elsewhere() as mode:
         yield mode
-    stage_inputs._network.cache_clear()
+    stage_inputs.forget_networks()
 
 
 # ---- the pretended device --------------------------------------------------------------------------------------------

@@ -90,7 +90,7 @@ def installed(site: Path) -> Iterator[Registry]:
         patch.setenv("PATH", f"{site}{os.pathsep}{os.environ['PATH']}")
         patch.setattr(sys, "dont_write_bytecode", True)
         patch.setattr(undeclared, "_known", {})
-        stage_inputs._network.cache_clear()
+        stage_inputs.forget_networks()
         discover.cache_clear()
         try:
             yield discover()

@@ -118,7 +118,7 @@ def rows_of(
         "calibration_faces": faces([f"c{k}" for k in range(len(others))], others),
         "calibration": embeddings(calibration),
     }
-    stage = SimpleNamespace(options={"fmr": 0.01, "threshold": rule}, name="verification")
+    stage = SimpleNamespace(options={"fmr": 0.01, "threshold": rule}, name="verification", inputs=inputs)
     job = cast(Job, SimpleNamespace(input=inputs.__getitem__, stage=stage))
     return cast(pd.DataFrame, score_verification(job).tables["verification"].to_pandas())
 

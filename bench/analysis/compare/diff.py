@@ -6,13 +6,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bench.analysis.cells import CellRow
 from bench.analysis.compare.matching import NAMED, Better, Direction, MatchedCells, UnmatchedCell, match
 from bench.analysis.compare.primary import VERDICTS, DiffVerdict, PrimaryTest, PrimaryTests, Setting, Untested
 from bench.analysis.compare.sample_pairs import CellPair, Side
 from bench.analysis.compare.significance import LEVEL, POWER, ComparedPools, Difference
 from bench.analysis.measures import AGE, METRICS, SampleMetric, extra_metric, metric_named
 from bench.analysis.plugin_metrics import metrics_of
-from bench.analysis.rows import CellRow, Rows
+from bench.analysis.rows import Rows
 from bench.core.errors import StorageError
 from bench.store.reading import RunResults
 from bench.store.record_diff import changes_between

@@ -7,8 +7,9 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from bench.analysis.cells import CellRow
 from bench.analysis.measures import SampleMetric
-from bench.analysis.rows import CellRow, Rows
+from bench.analysis.rows import Rows
 from bench.analysis.tables.row_layout import authorised_in, side_of
 
 Better = Literal["higher", "lower", ""]

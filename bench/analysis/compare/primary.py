@@ -11,11 +11,12 @@ from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from bench.analysis.cells import CellRow
 from bench.analysis.compare.matching import Better
 from bench.analysis.compare.sample_pairs import CellPair
 from bench.analysis.compare.significance import LEVEL, ComparedPools, Difference, corrected
 from bench.analysis.measures import SampleMetric, metric_named
-from bench.analysis.rows import CellRow, Rows
+from bench.analysis.rows import Rows
 from bench.analysis.tables.questions import PRIMARY, Question, asked
 from bench.analysis.tables.row_layout import Sides, sides_of
 

@@ -8,9 +8,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.analysis.cells import CellRow
 from bench.analysis.compare.significance import CommonScores, aligned, in_common, of_one_run
 from bench.analysis.measures import AGE, SampleMetric
-from bench.analysis.rows import CellRow, Rows
+from bench.analysis.rows import Rows
 from bench.analysis.sample_values import OperatingPoint
 
 Side = Literal["before", "after"]

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from bench.analysis.cells import CellRow
 from bench.analysis.measures import METRICS, SampleMetric, measure, select
 from bench.analysis.paper_values import blocks, paper_value
-from bench.analysis.rows import CellRow, Rows
+from bench.analysis.rows import Rows
 from bench.analysis.table_model import Column, Measurement, Role, Row, Table, TableMetric, absent
 from bench.analysis.tables.row_layout import authorised_in, grouped, label_of, points, row_of, side_of
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from bench.analysis.cells import CellRow
 from bench.analysis.measures import measure, metric_named, select
 from bench.analysis.paper_values import paper_value
-from bench.analysis.rows import CellRow, Rows
+from bench.analysis.rows import Rows
 from bench.analysis.sample_values import ALIASES
 from bench.analysis.table_model import Column, Measurement, Row, Table, distinct
 from bench.analysis.tables.row_layout import attacks, grouped, label_of, not_applicable, points, row_of

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from bench.analysis.cells import CellRow
 from bench.analysis.measures import measure, metric_named
-from bench.analysis.rows import CellRow, Rows
+from bench.analysis.rows import Rows
 from bench.analysis.table_model import Measurement, TableMetric, absent
 from bench.core.text import duration, plural
 

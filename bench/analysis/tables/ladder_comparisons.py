@@ -9,11 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from bench.analysis.cells import CellRow
 from bench.analysis.chance_tests import AgainstChance, ChanceTest, beyond_chance
 from bench.analysis.measured_pools import measured
 from bench.analysis.measures import metric_named
 from bench.analysis.pooling import Pool, SampleScores
-from bench.analysis.rows import CellRow, Rows
+from bench.analysis.rows import Rows
 from bench.analysis.sample_values import numbers
 from bench.analysis.table_model import Measurement, TableMetric, absent
 from bench.analysis.tables.attributes import estimated

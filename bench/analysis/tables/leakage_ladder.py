@@ -12,8 +12,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from bench.analysis.cells import CellRow
 from bench.analysis.measures import select
-from bench.analysis.rows import CellRow, Rows
+from bench.analysis.rows import Rows
 from bench.analysis.table_model import ROW_KINDS, Column, Measurement, Row, RowGroup, RowKind, Table
 from bench.analysis.tables.goals import PURPOSES
 from bench.analysis.tables.ladder_comparisons import (

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from bench.analysis.cells import CellRow
 from bench.analysis.measures import measure, metric_named, select
-from bench.analysis.rows import CellRow, Rows
+from bench.analysis.rows import Rows
 from bench.analysis.table_model import Column, Row, Table
 from bench.analysis.tables.row_layout import attacks, grouped, label_of, points, row_of
 

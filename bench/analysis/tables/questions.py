@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
-from bench.analysis.rows import CellRow
+from bench.analysis.cells import CellRow
 from bench.analysis.sample_metric import RECOGNISED
 from bench.analysis.tables.goals import PURPOSES
 from bench.analysis.tables.row_layout import Sides

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from bench.analysis.cells import CellRow
 from bench.analysis.measures import METRICS, measure
 from bench.analysis.paper_values import paper_quantity, paper_value
-from bench.analysis.rows import CellRow, Matrix, Rows, why_absent
+from bench.analysis.rows import Matrix, Rows, why_absent
 from bench.analysis.table_model import ROW_KINDS, Column, Measurement, Role, Row, Table, absent, distinct
 from bench.analysis.tables.row_layout import grouped, not_applicable, points, row_of
 from bench.core.text import plural

@@ -14,11 +14,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from bench.analysis.cells import CellRow
 from bench.analysis.dominance import CERTAIN, BootstrapDraws, dominates, draw, interval
 from bench.analysis.measured_pools import measured
 from bench.analysis.measures import metric_named
 from bench.analysis.pooling import Pool, SampleScores, drawn_means
-from bench.analysis.rows import CellRow, Rows
+from bench.analysis.rows import Rows
 from bench.analysis.table_model import ROW_KINDS, Column, Measurement, Row, RowGroup, RowKind, Table, absent
 from bench.analysis.tables.client_cost import BYTES, FLOPS, LATENCY, Cost, costs
 from bench.analysis.tables.goals import PURPOSES, Purpose

@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from bench.analysis.cells import CellRow
 from bench.analysis.measures import METRICS, measure, select
 from bench.analysis.paper_values import paper_value
 from bench.analysis.plugin_metrics import metrics_of
-from bench.analysis.rows import CellRow, Rows
+from bench.analysis.rows import Rows
 from bench.analysis.table_model import Column, Measurement, Role, Row, Table, TableMetric
 from bench.analysis.tables.row_layout import attacks, authorised_in, grouped, label_of, points, row_of, side_of
 from bench.analysis.tables.summary import baseline_rows

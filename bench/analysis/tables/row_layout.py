@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from bench.analysis.rows import CellRow
+from bench.analysis.cells import CellRow
 from bench.analysis.table_model import Measurement, Role, Row, RowGroup, RowKind, absent, distinct
 from bench.core.domain import Goal
 

@@ -9,11 +9,12 @@ from typing import Any
 import pandas as pd
 from numpy.typing import NDArray
 
+from bench.analysis.cells import CellRow
 from bench.analysis.measures import METRICS, extra_metric, measure
 from bench.analysis.paper_values import paper_value
 from bench.analysis.plugin_metrics import metrics_of
 from bench.analysis.pooling import Pool, SampleScores, mean
-from bench.analysis.rows import CellRow, Matrix, Rows, why_absent
+from bench.analysis.rows import Matrix, Rows, why_absent
 from bench.analysis.sample_metric import SampleMetric
 from bench.analysis.sample_values import numbers
 from bench.analysis.table_model import (

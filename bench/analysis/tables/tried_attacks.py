@@ -12,11 +12,12 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from bench.analysis.cells import CellRow
 from bench.analysis.chance_tests import AgainstChance, ChanceTest, beyond_chance
 from bench.analysis.measured_pools import measured
 from bench.analysis.measures import metric_named
 from bench.analysis.pooling import Pool
-from bench.analysis.rows import CellRow, Rows
+from bench.analysis.rows import Rows
 from bench.analysis.table_model import Measurement
 from bench.analysis.tables.questions import PRIMARY
 

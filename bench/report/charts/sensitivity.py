@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from bench.analysis.cells import CellRow
 from bench.analysis.measures import measure
-from bench.analysis.rows import CellRow, Rows
+from bench.analysis.rows import Rows
 from bench.analysis.table_model import Measurement, TableMetric
 from bench.core.text import plural
 from bench.report.charts import Scatter, Spot, Style

@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from bench.analysis.cells import CellRow
 from bench.analysis.measures import measure, metric_named
-from bench.analysis.rows import CellRow, Rows
+from bench.analysis.rows import Rows
 from bench.analysis.table_model import Measurement, TableMetric
 from bench.report.charts import Chart, Curve, Panel, Style
 from bench.store.run_record import ExperimentRecord

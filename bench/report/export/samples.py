@@ -14,7 +14,8 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
-from bench.analysis.rows import UPLOAD, Rows
+from bench.analysis.cells import UPLOAD
+from bench.analysis.rows import Rows
 from bench.core.errors import StorageError, SuiteError
 from bench.core.files import replacing
 from bench.core.text import set_label

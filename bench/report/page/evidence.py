@@ -16,8 +16,9 @@ from typing import Any, cast
 
 from markupsafe import Markup, escape
 
+from bench.analysis.cells import CellRow
 from bench.analysis.measures import extra_metric, measure, metric_in, metric_named
-from bench.analysis.rows import CellRow, Rows
+from bench.analysis.rows import Rows
 from bench.analysis.table_model import Column, Measurement, Row, TableMetric
 from bench.analysis.tables.attributes import estimated
 from bench.core.errors import SuiteError

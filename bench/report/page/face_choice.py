@@ -15,7 +15,8 @@ from typing import Literal
 
 import numpy as np
 
-from bench.analysis.rows import CellRow, Rows
+from bench.analysis.cells import CellRow
+from bench.analysis.rows import Rows
 
 Kind = Literal["worst", "median", "best", "first", "middle", "last"]
 RANKED: Sequence[Kind] = ("worst", "median", "best")

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
+from bench.analysis.cells import UPLOAD, CellRow
 from bench.analysis.measures import measure
-from bench.analysis.rows import UPLOAD, CellRow, Rows
+from bench.analysis.rows import Rows
 from bench.analysis.table_model import TableMetric
 from bench.analysis.tables.row_layout import label_of
 from bench.report.page.face_choice import RANKED, Judges, Kind, Likeness, Pick, choose

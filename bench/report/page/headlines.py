@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from bench.analysis.cells import CellRow
 from bench.analysis.measures import measure, metric_named
-from bench.analysis.rows import CellRow, Matrix, Rows
+from bench.analysis.rows import Matrix, Rows
 from bench.analysis.table_model import ROW_KINDS, Measurement, RowKind, TableMetric
 from bench.analysis.tables.attributes import estimated
 from bench.analysis.tables.goals import AUTHORISED, DROP, SSIM, UNAUTHORISED

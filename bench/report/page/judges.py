@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from bench.analysis.rows import CellRow, Rows
+from bench.analysis.cells import CellRow
+from bench.analysis.rows import Rows
 from bench.analysis.sample_metric import RECOGNISED
 from bench.analysis.tables.row_layout import Sides, sides_of
 from bench.core.text import plural

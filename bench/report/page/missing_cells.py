@@ -7,7 +7,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bench.analysis.rows import CellRow, Rows
+from bench.analysis.cells import CellRow
+from bench.analysis.rows import Rows
 from bench.core.text import plural
 
 SHOWN_CELLS = 12  # The most cells named for one reason, before "and n more".

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from bench.analysis.cells import CellRow
 from bench.analysis.measures import METRICS, metric_named
 from bench.analysis.plugin_metrics import metrics_of
 from bench.analysis.pooling import DRAWS, SEED
-from bench.analysis.rows import CellRow, Rows
+from bench.analysis.rows import Rows
 from bench.analysis.table_model import distinct
 from bench.analysis.tables.attributes import estimated
 from bench.analysis.tables.recommendation import Recommendation

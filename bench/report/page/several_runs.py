@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from bench.analysis import claim_results
+from bench.analysis.cells import CellRow
 from bench.analysis.claim_results import ClaimVerdict, Comparison
-from bench.analysis.rows import CellRow, Rows
+from bench.analysis.rows import Rows
 from bench.analysis.table_model import Measurement
 from bench.core.text import duration, plural
 from bench.report.page import run_facts

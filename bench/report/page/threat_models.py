@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from bench.analysis.rows import CellRow, Rows
+from bench.analysis.cells import CellRow
+from bench.analysis.rows import Rows
 from bench.analysis.tables.goals import SIDES, bound_in_words, goal_in_words
 from bench.core.people import LEARNT_FROM, part_of
 from bench.core.text import plural

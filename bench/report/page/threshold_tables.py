@@ -6,7 +6,8 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from bench.analysis.rows import CellRow, Rows
+from bench.analysis.cells import CellRow
+from bench.analysis.rows import Rows
 from bench.analysis.verification_scores import Threshold
 from bench.report.page.run_facts import Grid
 
