@@ -28,7 +28,7 @@ class PmtParameters:
         ``adam`` uses alpha as its learning rate; ``momentum`` moves every pixel by alpha in the direction of the
         sum of past gradients, each divided by its mean absolute value and weighted by a power of ``momentum`` (Dong et
         al. 2018, "Boosting adversarial attacks with momentum", equations 6 and 7). It needs a third of the iterations:
-        ``steps = 33`` and ``step_size = 0.04`` give what 100 steps of .02 give with ``sign``.
+        ``steps = 33`` and ``step_size = 0.04`` give about what 100 steps of .02 give with ``sign``.
         ``early_stop`` ends an image's descent when ``patience`` iterations in a row have not lowered its best loss
         by this share of it; 0 switches it off. A stopped image does not change any more.
     Augmentation T (section 5.3)
