@@ -48,7 +48,7 @@ def folded(network: _N, run: Run) -> _N:
             made = _copy(network, pairs, channels_last)
             if _computes(made, run, expected):
                 setattr(made, _SETTLED, True)
-                return made
+                return made  # type: ignore[return-value]
     setattr(network, _SETTLED, True)
     return network
 
@@ -146,15 +146,12 @@ def _copy(network: nn.Module, pairs: dict[nn.Module, nn.Module], channels_last: 
             replaced[id(norm)] = Affine(scale, shift).to(norm.running_mean)
     for prelu in list(_of_type(made, nn.PReLU)):
         replaced[id(prelu)] = QuickPReLU(prelu.weight)
-    for conv in list(_of_type(made, nn.Conv2d)):
-        if Stem.fits(conv):
-            replaced[id(conv)] = Stem(conv)
     for module in list(made.modules()):
         for name, child in module.named_children():
             if id(child) in replaced:
                 setattr(module, name, replaced[id(child)])
     if channels_last:
-        made.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        made.to(memory_format=torch.channels_last)
     return made.eval()
 
 
@@ -221,70 +218,3 @@ class _PReLUFunction(torch.autograd.Function):
         slopes = weight.view(-1, *[1] * (x.ndim - 2)) if x.ndim > 2 else weight
         positive = torch.ops.aten.threshold_backward(grad, x, 0)  # the gradient where x > 0, else 0
         return positive.lerp_(grad, slopes), None
-
-
-class Stem(nn.Module):
-    """A convolution of images, 3x3 with stride 2, whose backward pass is fast: ``(n, c, h, w)`` to ``(n, k, ...)``.
-
-    The kernels of oneDNN work on blocks of channels, and an image has three; its gradient takes as long as that of ten
-    times as many channels. Here each 2x2 block of pixels counts as channels of one position (Shi et al. 2016,
-    "Real-time single image and video super-resolution"), so that the backward pass is a convolution to 4 c channels.
-    """
-
-    weight: Tensor
-    blocks: Tensor
-
-    def __init__(self, conv: nn.Conv2d) -> None:
-        super().__init__()
-        self.register_buffer("weight", conv.weight.detach())
-        self.register_buffer("bias", None if conv.bias is None else conv.bias.detach())
-        self.register_buffer("blocks", _blocks(self.weight))
-
-    @staticmethod
-    def fits(conv: nn.Conv2d) -> bool:
-        """Return whether a convolution on the CPU has the form that this module replaces."""
-        form = (conv.kernel_size, conv.stride, conv.padding, conv.dilation, conv.groups, conv.padding_mode)
-        small = conv.in_channels <= 4 and conv.weight.device.type == "cpu"
-        return small and form == ((3, 3), (2, 2), (1, 1), (1, 1), 1, "zeros")
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the convolution."""
-        out: Tensor = _StemFunction.apply(x, self.weight, self.bias, self.blocks)
-        return out
-
-
-def _blocks(weight: Tensor) -> Tensor:
-    """Return the weights ``(4 c, k, 2, 2)``, padded to a multiple of 8 outputs, that lead from the gradient of the
-    output of a convolution ``(k, c, 3, 3)`` to that of 2x2 blocks of its input.
-
-    Row 2i + a of the input enters the outputs i (a = 0: by row 1 of the weights; a = 1: by row 2) and i + 1 (a = 1: by
-    row 0). Columns likewise.
-    """
-    k, c = weight.shape[:2]
-    blocks = weight.new_zeros(c, 2, 2, k, 2, 2)
-    taps = ((0, 0, 1), (1, 0, 2), (1, 1, 0))  # row of the block, offset of the output, row of the weights
-    for a, i, row in taps:
-        for b, j, column in taps:
-            blocks[:, a, b, :, i, j] = weight[:, :, row, column].T
-    found = blocks.reshape(4 * c, k, 2, 2)
-    return torch.cat([found, found.new_zeros(-len(found) % 8, k, 2, 2)])
-
-
-class _StemFunction(torch.autograd.Function):
-    """The convolution of `Stem`, for gradients of its input only."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, blocks: Tensor) -> Tensor:
-        ctx.shape = x.shape
-        ctx.save_for_backward(blocks)
-        return torch.conv2d(x, weight, bias, stride=2, padding=1)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
-        (blocks,) = ctx.saved_tensors
-        n, c, h, w = ctx.shape
-        rows, columns = grad.shape[2:]
-        found = torch.conv2d(grad, blocks, padding=1)[:, : 4 * c, 1:, 1:].unflatten(1, (c, 2, 2))
-        pixels = grad.new_empty(n, c, rows, 2, columns, 2).copy_(found.permute(0, 1, 4, 2, 5, 3))
-        return pixels.view(n, c, 2 * rows, 2 * columns)[:, :, :h, :w], None, None, None

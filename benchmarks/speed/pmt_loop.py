@@ -1,18 +1,23 @@
-"""The descent of PMT: images x iterations per second of processor time, on the last split of two networks
+"""The descent of PMT on the last split of two networks
 
-Every variant makes the same iterations on the same faces with the same loss over features, on one thread: batches of
-16 faces, steps of the sign of the gradient, no augmentation.
+Every variant makes the same iterations on the same 16 faces with the same loss over features, on one thread: steps of
+the sign of the gradient, no augmentation, the features of the faces computed once.
 
-- ``bench``: the defense ``pmt``, called as the host calls it
-- ``plain``: Algorithm 2 of the paper, written plainly with torch
-- ``ART``: ``FeatureAdversariesPyTorch`` of adversarial-robustness-toolbox, given the network up to the split only
+- ``bench``: the loop of the defense ``pmt``, on a network as the host loads it
+- ``plain``: Algorithms 1 and 2 of the paper, written plainly with torch, on a network as torch loads it: its weights
+  require gradients, and ``backward`` computes them
+- ``plain, frozen``: the same on a network whose weights require no gradients
+- ``ART``: ``FeatureAdversariesPyTorch`` of adversarial-robustness-toolbox, given the network up to the split, as torch
+  loads it; it computes the features of the faces in each iteration
+- ``ART, frozen``: the same without gradients of weights
 - ``torchattacks``: ``PGD``, which knows no loss over features; it runs the whole network
-- ``kernels``: the convolutions of the iteration alone, forward and backward to their inputs, each at its own shape,
+- ``kernels``: the convolutions of the iterations alone, forward and backward to their inputs, each at its own shape,
   with a bias that stands for the batch normalisation folded into it
 """
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 import os
 from collections.abc import Callable, Iterator
@@ -23,13 +28,21 @@ from bench_facenets.files.pixels import Pixels
 from bench_facenets.loading.splitting import SplitNetwork
 from bench_facenets.networks.mobileface import mobileface
 from bench_pmt import Pmt
+from bench_pmt.optimise import Objective, descend
+from bench_pmt.transforms import start
 from torch import Tensor, nn
 
-from bench import Capabilities, Context, Network, registered
+from bench import Capabilities, Context, Network, folded, registered
 from speed import Bar, Case, Variant
 
 BATCH, STEPS, STEP_SIZE = 16, 4, 0.02
-BARS = (Bar("bench", "ART", 3.0), Bar("bench", "plain", 2.0), Bar("bench", "kernels", 0.7))
+BARS = (
+    Bar("bench", "ART", 3.0),
+    Bar("bench", "ART, frozen", 3.0),
+    Bar("bench", "plain", 2.0),
+    Bar("bench", "plain, frozen", 2.0),
+    Bar("bench", "kernels", 0.7),
+)
 WEIGHTS = Path("weights") / "mobilefacenet-112x96.ckpt"
 
 
@@ -42,18 +55,32 @@ def cases() -> Iterator[Case]:
     yield case(name, real, list(real.splits)[-1])
 
 
-def case(name: str, network: Network, split: str) -> Case:
+def as_the_host_loads_it(network: SplitNetwork, faces: Tensor) -> SplitNetwork:
+    """Return the folded copy of a network."""
+    splits = tuple(network.splits)
+    return folded(network, lambda one: [one(faces[:1]), *one.features(faces[:1], splits)])
+
+
+def case(name: str, network: SplitNetwork, split: str) -> Case:
     """Return the case of one network."""
     faces = torch.rand(BATCH, 3, 112, 112, generator=torch.Generator().manual_seed(1))
-    variants = {"bench": ours(network, split, faces), "plain": plain(network, split, faces)}
+    frozen, loaded = (copy.deepcopy(network).requires_grad_(grads) for grads in (False, True))
+    variants = {
+        "bench": ours(as_the_host_loads_it(frozen, faces), split, faces),
+        "plain": plain(loaded, split, faces),
+        "plain, frozen": plain(frozen, split, faces),
+    }
     notes = []
-    for package, what, make in (("art", "ART", art), ("torchattacks", "torchattacks", torchattacks)):
-        if importlib.util.find_spec(package):
-            variants[what] = make(network, split, faces)
-        else:
-            notes.append(f"{what} is not installed: `make bench` installs it.")
-    variants["kernels"] = kernels(network, split, faces)
-    return Case(f"{name}, split {split}", "images x iterations", variants, BARS, notes=notes)
+    if importlib.util.find_spec("art"):
+        variants |= {"ART": art(loaded, split, faces), "ART, frozen": art(frozen, split, faces)}
+    else:
+        notes.append("ART is not installed: `make bench` installs it.")
+    if importlib.util.find_spec("torchattacks"):
+        variants["torchattacks"] = torchattacks(frozen, split, faces)
+    else:
+        notes.append("torchattacks is not installed: `make bench` installs it.")
+    variants["kernels"] = kernels(frozen, split, faces)
+    return Case(f"{name}, split {split}", "images x iterations", variants, BARS, rounds=4, notes=notes)
 
 
 def real_network() -> tuple[str, SplitNetwork]:
@@ -84,11 +111,13 @@ def context(network: Network, split: str) -> Context:
 
 
 def ours(network: Network, split: str, faces: Tensor) -> Variant:
-    """Return the defense of bench."""
-    defense = Pmt(steps=STEPS, step_size=STEP_SIZE, decay="none")
+    """Return the loop of bench."""
+    params = Pmt(steps=STEPS, step_size=STEP_SIZE, decay="none")
 
     def run() -> float:
-        defense.protect(faces, context(network, split))
+        ctx = context(network, split)
+        objective = Objective(params, [ctx.shallow("model")])
+        descend(faces, start(faces, params, ctx), objective, ctx)
         return BATCH * STEPS
 
     return run
@@ -104,9 +133,8 @@ def plain(network: Network, split: str, faces: Tensor) -> Variant:
         for _ in range(STEPS):
             moving.requires_grad_()
             (maps,) = network.features(moving, [split])
-            loss = (maps - target).square().flatten(1).mean(dim=1).sum()
-            (gradient,) = torch.autograd.grad(loss, moving)
-            moving = (moving.detach() - STEP_SIZE * gradient.sign()).clamp(0, 1)
+            (maps - target).square().flatten(1).mean(dim=1).sum().backward()
+            moving = (moving.detach() - STEP_SIZE * moving.grad.sign()).clamp(0, 1)
         return BATCH * STEPS
 
     return run
@@ -135,10 +163,10 @@ def art(network: Network, split: str, faces: Tensor) -> Variant:
     attack = FeatureAdversariesPyTorch(
         classifier, delta=1.0, layer=0, max_iter=STEPS, batch_size=BATCH, step_size=STEP_SIZE, verbose=False
     )
-    start, guide = torch.randn_like(faces).add(0.5).clamp(0, 1).numpy(), faces.numpy()
+    first, guide = torch.randn_like(faces).add(0.5).clamp(0, 1).numpy(), faces.numpy()
 
     def run() -> float:
-        attack.generate(start, guide)
+        attack.generate(first, guide)
         return BATCH * STEPS
 
     return run

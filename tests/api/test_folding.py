@@ -14,7 +14,7 @@ from bench_zoo.networks import build
 from torch import Tensor, nn
 
 from bench import Capabilities, Context, folded
-from bench.api.folding import Affine, QuickPReLU, Stem
+from bench.api.folding import Affine, QuickPReLU
 
 
 def unsettled(net: nn.Module, side: int = 32, seed: int = 1) -> Any:
@@ -194,22 +194,6 @@ def test_a_layer_that_others_watch_is_not_replaced() -> None:
     made = folded(net, whole(pictures()))
     assert [type(module) for module in made] == [nn.Conv2d, nn.BatchNorm2d, QuickPReLU]
     assert_same(made, net, pictures(3))
-
-
-@pytest.mark.parametrize(("height", "width"), [(8, 6), (9, 7), (8, 7)])
-@pytest.mark.parametrize("bias", [False, True])
-def test_the_backward_pass_of_a_stem_is_that_of_its_convolution(height: int, width: int, bias: bool) -> None:
-    conv = nn.Conv2d(3, 5, 3, stride=2, padding=1, bias=bias).double()
-    assert Stem.fits(conv)
-    images = pictures(2, height, width)
-    torch.testing.assert_close(Stem(conv)(images), conv(images))
-    torch.testing.assert_close(gradient(Stem(conv), images), gradient(conv, images))
-
-
-@pytest.mark.parametrize("change", [{"stride": 1}, {"padding": 0}, {"dilation": 2}, {"kernel_size": 5}])
-def test_other_convolutions_are_no_stem(change: dict[str, int]) -> None:
-    settings: dict[str, Any] = {"kernel_size": 3, "stride": 2, "padding": 1} | change
-    assert not Stem.fits(nn.Conv2d(3, 5, **settings))
 
 
 @pytest.mark.parametrize("slopes", [[0.25], [0.25, 0.0, 1.5, -0.5]])

@@ -78,7 +78,7 @@ class Stepper:
     def __init__(self, params: PmtParameters, images: Tensor) -> None:
         self.params = params
         self.profile = kernel_profile(params.kernel, params.kernel_length)
-        self.mean = torch.zeros_like(images) if params.update == "adam" else None
+        self.mean = torch.zeros_like(images) if params.update in ("adam", "momentum") else None
         self.square = torch.zeros_like(images) if params.update == "adam" else None
 
     def step(self, gradient: Tensor, iteration: int) -> Tensor:
@@ -87,7 +87,11 @@ class Stepper:
         if self.params.update == "adam":
             return size * self._adam(smooth(gradient, self.profile), iteration)
         direction = smooth(l1_normalised(gradient), self.profile)
-        return size * (direction.sign() if self.params.update == "sign" else direction)
+        if self.params.update == "l1":
+            return size * direction
+        if self.mean is not None:
+            self.mean = direction = self.params.momentum * self.mean + direction
+        return size * direction.sign()
 
     def _adam(self, gradient: Tensor, iteration: int) -> Tensor:
         assert self.mean is not None
@@ -132,16 +136,19 @@ class Progress:
         self.iterations += self.active
 
 
-def descend(images: Tensor, moving: Tensor, objective: Objective, ctx: Context) -> tuple[Tensor, Tensor]:
+def descend(
+    images: Tensor, moving: Tensor, objective: Objective, ctx: Context, targets: list[list[Tensor]] | None = None
+) -> tuple[Tensor, Tensor]:
     """Change the images ``moving`` so that their features match those of ``images``; both ``(n, c, h, w)`` in [0, 1].
 
-    Return the changed images, clamped to [0, 1] in every iteration, and the number of iterations made ``(n,)``.
+    ``targets`` are the features of ``images``, if they are known already. Return the changed images, clamped to [0, 1]
+    in every iteration, and the number of iterations made ``(n,)``.
     """
     params = objective.params
     stepper, progress = Stepper(params, moving), Progress(params, moving)
     augmented = params.adds_noise or params.moves
     with torch.no_grad():
-        fixed = None if augmented else objective.features(images)
+        fixed = None if augmented else targets or objective.features(images)
     for iteration in range(params.steps):
         rows = progress.rows()
         if rows is not None and len(rows) == 0:
@@ -192,7 +199,7 @@ def obfuscate(images: Tensor, params: PmtParameters, ctx: Context) -> Protected:
         first = start(images, params, ctx)
         targets = objective.features(images)
         before = objective.loss(first, targets)
-    last, iterations = descend(images, first, objective, ctx)
+    last, iterations = descend(images, first, objective, ctx, targets)
     with torch.no_grad():
         after = objective.loss(last, targets)
     return Protected(images=last, extra={"loss_start": before, "loss_end": after, "iterations": iterations})
