@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import mmap
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,7 +42,8 @@ class Job:
     def input(self, role: str) -> Artifact:
         """Return the verified artifact of the stage that is the input ``role``."""
         found = self.cache.read(self.stage.inputs[role])
-        self._mapped += [t.base for t in found.tensors.values() if isinstance(t.base, mmap.mmap)]
+        bases: Iterable[object] = (tensor.base for tensor in found.tensors.values())
+        self._mapped += [base for base in bases if isinstance(base, mmap.mmap)]
         return found
 
     def component(self, role: ComponentRole) -> Component:
