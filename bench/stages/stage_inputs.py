@@ -6,7 +6,7 @@ import contextlib
 import copy
 import functools
 import mmap
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -49,7 +49,8 @@ class Job:
     def input(self, role: str) -> Artifact:
         """Return the verified artifact of the stage that is the input ``role``."""
         found = read_input(self.cache, role, self.stage.inputs[role])
-        self._mapped += [t.base for t in found.tensors.values() if isinstance(t.base, mmap.mmap)]
+        bases: Iterable[object] = (tensor.base for tensor in found.tensors.values())
+        self._mapped += [base for base in bases if isinstance(base, mmap.mmap)]
         return found
 
     def component(self, role: ComponentRole) -> Component:
