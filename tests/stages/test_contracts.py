@@ -294,7 +294,7 @@ BROKEN_ATTACKS = {
     "extra-shape": ["extra 'loss'", "(2,)", "()"],
     "extra-nan": ["extra 'loss'", "NaN"],
     "asks-shallow": ["requested 'shallow'", "declare 'shallow_weights' in its sees"],
-    "asks-network": ["requested 'full_gradients'", "no attack can have it"],
+    "asks-network": ["requested 'full_gradients'", "declare 'full_model' in its sees"],
 }
 
 
