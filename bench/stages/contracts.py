@@ -160,7 +160,7 @@ def recognised(
 
 def reconstruct_checked(attack: Attack, received: Received, shape: tuple[int, ...], ctx: Context) -> Reconstructed:
     """Call ``attack.reconstruct`` and check that it returns images ``(n, *shape)`` and leaves the uploads unchanged."""
-    held = [t for t in (received.images, *received.features.values()) if t is not None]
+    held = _tensors(received)
     before = [t.clone() for t in held]
     made = attack.reconstruct(received, ctx)
     if not all(torch.equal(a, b) for a, b in zip(held, before, strict=True)):
@@ -172,9 +172,15 @@ def reconstruct_checked(attack: Attack, received: Received, shape: tuple[int, ..
     return Reconstructed(images=_checked_images(made.images, (n, *shape), ctx.plugin), extra=made.extra)
 
 
+def _tensors(received: Received) -> list[torch.Tensor]:
+    """Return everything that an attack received of the first upload of each face."""
+    sent = (received.images, *received.features.values(), *received.representation.values())
+    return [tensor for tensor in sent if tensor is not None]
+
+
 def embed_checked(attack: Attack, received: Received, ctx: Context) -> torch.Tensor:
     """Call ``attack.embed`` and return what it returns as unit embeddings on the CPU, after checking them."""
-    held = [t for t in (received.images, *received.features.values()) if t is not None]
+    held = _tensors(received)
     return _embeddings_checked(lambda: attack.embed(received, ctx), held, "embed()", ctx.plugin)
 
 
@@ -185,12 +191,12 @@ def enrol_checked(attack: Attack, images: torch.Tensor, ctx: Context) -> torch.T
 
 def link_checked(attack: Attack, first: Received, second: Received, ctx: Context) -> Array:
     """Call ``attack.link`` and check that it returns finite scores ``(n,)`` and leaves the uploads unchanged."""
-    held = [t for side in (first, second) for t in (side.images, *side.features.values()) if t is not None]
+    held = [*_tensors(first), *_tensors(second)]
     before = [t.clone() for t in held]
     found = attack.link(first, second, ctx)
     if not all(torch.equal(a, b) for a, b in zip(held, before, strict=True)):
         raise ContractError(f"{ctx.plugin}: link() changed what it received; work on a copy")
-    n = len(ctx.sample_ids)
+    n = len(held[0])
     if not isinstance(found, torch.Tensor) or found.shape != (n,):
         raise ContractError(f"{ctx.plugin}: link(): expected scores ({n},), got {_what(found)}")
     if not torch.isfinite(found).all():

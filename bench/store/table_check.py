@@ -52,6 +52,7 @@ def checked_cells(path: Path, table: pa.Table, schema: pa.Schema = CELLS) -> pa.
     check_json(path, table, "components", "a list of components", lambda value: _is_components(value, roles))
     check_json(path, table, "defense_params", "a table", lambda value: isinstance(value, dict))
     check_json(path, table, "bound", "a guarantee", lambda value: isinstance(value, dict))
+    check_json(path, table, "budget", "a table of numbers", _is_budget)
     for name in ("stages", "protect"):
         check_json(path, table, name, "a list of keys of stages", _is_keys)
         filled = pc.fill_null(table[name], "[]")  # An older version did not write the column.
@@ -233,6 +234,11 @@ def _is_keys(value: Any) -> bool:
 
 def _is_table_of_keys(value: Any) -> bool:
     return isinstance(value, dict) and _is_keys(list(value.values()))
+
+
+def _is_budget(value: Any) -> bool:
+    numbers = value.values() if isinstance(value, dict) else [None]
+    return all(isinstance(number, int | float) and not isinstance(number, bool) for number in numbers)
 
 
 def _is_components(value: Any, roles: bool) -> bool:

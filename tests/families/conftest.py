@@ -45,9 +45,23 @@ class Noisy(Defense):
         return Protected(images=(images + self.sigma * ctx.randn(images)).clamp(0, 1))
 
 
+@dataclass(frozen=True, kw_only=True)
+class Coded(Defense):
+    """Upload the means of cells of 8x8 pixels in place of the picture."""
+
+    sends = frozenset({"representation"})
+
+    def representation(self):
+        return {"code": (48,)}
+
+    def protect(self, images, ctx):
+        cells = images.unfold(2, 8, 8).unfold(3, 8, 8).mean((-1, -2)).flatten(1)
+        return Protected(representation={"code": cells + 1e-3})
+
+
 @hookimpl
 def bench_defenses():
-    return {"negative": Negative, "noisy": Noisy}
+    return {"negative": Negative, "noisy": Noisy, "coded": Coded}
 
 
 @dataclass(frozen=True, kw_only=True)

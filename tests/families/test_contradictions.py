@@ -155,3 +155,24 @@ def test_what_link_returns_is_checked(plan_of: PlanOf, tmp_path: Any, value: Any
         patch.setattr(Declares, "link", value)
         failures = Computed(plan, Cache(tmp_path / "cache")).failures()
     assert any(message in text for text in failures), failures
+
+
+def test_an_attack_embeds_a_representation(plan_of: PlanOf, tmp_path: Any) -> None:
+    text = suite('{ label = "mine", seen = ["representation"], plugin = "embeds" }', "coded")
+    plan = plan_of(text.replace("pairs = 40", "pairs = 28"))
+    from family_small import Embeds
+
+    def embed(self: Any, received: Any, ctx: Any) -> Any:
+        return received.representation["code"]
+
+    def enrol(self: Any, images: Any, ctx: Any) -> Any:
+        return images.unfold(2, 8, 8).unfold(3, 8, 8).mean((-1, -2)).flatten(1)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Embeds, "embed", embed)
+        patch.setattr(Embeds, "enrol", enrol)
+        done = Computed(plan, Cache(tmp_path / "cache"))
+    (cell,) = [c for c in plan.cells if c.attack.label == "mine" and not c.skip]
+    assert {done.results[key].reason for key in cell.stages} == {None}
+    rows = done.table("verification of coded by mine with toy-b on toy-faces", "verification")
+    assert rows["cos_self"].min() > 0.999

@@ -38,6 +38,10 @@ def first(name: str, value: Any) -> Change:
     )
 
 
+def append(name: str, values: Callable[[int], list[Any]]) -> Change:
+    return lambda table: table.append_column(name, pa.array(values(len(table))))
+
+
 def drop(name: str) -> Change:
     return lambda table: table.drop_columns([name])
 
@@ -47,6 +51,10 @@ def damage(path: Path, change: Change) -> None:
 
 
 CELLS: list[tuple[Change, str]] = [
+    (append("budget", lambda n: ["[1]"] * n), "budget: expected a table of numbers as JSON, found [1]"),
+    (append("budget", lambda n: ['{"faces": "many"}'] * n), "budget: expected a table of numbers as JSON, found"),
+    (append("budget", lambda n: ["{"] * n), "budget: expected a table of numbers as JSON, found {"),
+    (append("embeds", lambda n: ["yes"] * n), "embeds: expected true or false, found string"),
     (put("cell", lambda n: [0.5] * n), "cell: expected texts, found double"),
     (put("cell", lambda n: [b"\xff"] * n), "cell: expected texts, found binary"),
     (put("repeat", lambda n: ["a"] * n), "repeat: expected whole numbers, found string"),
