@@ -468,7 +468,9 @@ def _of_defense(cls: type[Defense]) -> dict[str, str]:
     try:
         instance = cls()
         if bound := instance.bound():
-            numbers = [f"{name} {value:g}" for name, value in (("epsilon", bound.epsilon), ("k", bound.k)) if value]
+            numbers = [
+                f"{name} {value:g}" for name, value in (("epsilon", bound.epsilon), ("k", bound.k)) if value is not None
+            ]
             found["bound"] = ", ".join([bound.words, *numbers])
         if "representation" in cls.sends:
             shapes = instance.representation().items()

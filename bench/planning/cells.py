@@ -6,7 +6,7 @@ import itertools
 import json
 import math
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from bench.api.defense import Defense
 from bench.api.hookspecs import Attack, Model
@@ -445,8 +445,8 @@ def _wrong_bound(bound: Bound) -> str | None:
         return f"a sentence as words, got {bound.words!r}"
     numbers: dict[str, object] = {"epsilon": bound.epsilon, "k": bound.k}
     for name, value in numbers.items():
-        if value is None:
-            continue
-        if isinstance(value, bool) or not isinstance(value, int | float) or not (0 < value < math.inf):
-            return f"a finite number above 0 as {name}, got {value!r}"
+        least = 0 if name == "epsilon" else 1  # What shows nothing of the face has an epsilon of 0.
+        known = isinstance(value, int | float) and not isinstance(value, bool)
+        if value is not None and not (known and least <= cast(float, value) < math.inf):
+            return f"a finite number of at least {least} as {name}, got {value!r}"
     return None

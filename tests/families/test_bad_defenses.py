@@ -220,15 +220,15 @@ def test_a_representation_that_no_attack_can_read(plan_bad: PlanBad) -> None:
         ("Bound(words=3)", "defense bad: bound(): expected a sentence as words, got 3"),
         (
             'Bound(words="It is private.", epsilon=-1.0)',
-            "defense bad: bound(): expected a finite number above 0 as epsilon, got -1.0",
+            "defense bad: bound(): expected a finite number of at least 0 as epsilon, got -1.0",
         ),
         (
             'Bound(words="It is private.", epsilon=float("inf"))',
-            "defense bad: bound(): expected a finite number above 0 as epsilon, got inf",
+            "defense bad: bound(): expected a finite number of at least 0 as epsilon, got inf",
         ),
         (
             'Bound(words="It is private.", k="four")',
-            "defense bad: bound(): expected a finite number above 0 as k, got 'four'",
+            "defense bad: bound(): expected a finite number of at least 1 as k, got 'four'",
         ),
     ],
 )
