@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from bench.core.domain import Component, StageKind
 from bench.core.errors import BenchError, SuiteError
 from bench.core.parsing import decode_text, parse_toml
 from bench.core.provenance import file_sha256
+from bench.core.text import without_invisible
 from bench.core.whole_files import LARGEST_SUITE, read_whole
 from bench.metrics.vocabulary import IMAGE_METRICS, METRIC_NAMES
 from bench.registry.discovery import Registry
@@ -319,11 +321,14 @@ def _check_labels(experiment: Experiment, where: str) -> None:
 
 
 def _check_distinct(labels: Sequence[str], where: str) -> None:
-    known: set[str] = set()
+    known: dict[str, str] = {}
     for i, label in enumerate(labels):
-        if label in known:
-            raise SuiteError(f'{where}[{i}]: {label!r} appears twice; give one of them a label = "..." of its own')
-        known.add(label)
+        spelling = " ".join(unicodedata.normalize("NFKC", without_invisible(label)).casefold().split())
+        if spelling in known:
+            differs = f"differs from {known[spelling]!r} only in spaces, case, invisible characters or Unicode form"
+            problem = "appears twice" if label == known[spelling] else differs
+            raise SuiteError(f'{where}[{i}]: {label!r} {problem}; give one of them a label = "..." of its own')
+        known[spelling] = label
 
 
 def _check_metrics(metrics: Sequence[Component], where: str) -> None:

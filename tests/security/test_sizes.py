@@ -156,6 +156,9 @@ def test_a_suite_without_end_is_refused_before_it_is_expanded(tmp_path: Path, si
 def test_many_entries_of_an_axis_take_no_quadratic_time() -> None:
     """Labels are compared with a set: pairs of 30,000 labels would be 450 million comparisons."""
     _check_distinct([f"label {i}" for i in range(300_000)], "somewhere")
+    for other in ("a ", "A", "a\u200b", "\uff41"):
+        with pytest.raises(SuiteError, match=r"somewhere\[2\]: .* differs from 'a' only in spaces, case, invisible"):
+            _check_distinct(["a", "b", other], "somewhere")
     with pytest.raises(SuiteError, match=r"somewhere\[2\]: 'a' appears twice"):
         _check_distinct(["a", "b", "a"], "somewhere")
 

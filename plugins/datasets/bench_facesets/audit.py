@@ -48,7 +48,7 @@ def verify(
     looks, valid, damaged, numbers = seen.looks, seen.rows, seen.damaged, seen.numbers
     total = len(collection.encoded)
     found = f"{total - len(damaged)} of {total} images of 112 x 112"
-    yield Check(what="images", ok=not damaged, found="; ".join([found, *damaged[:_NAMED]]))
+    yield Check(what="images", ok=not damaged, found="; ".join([found, *_examples(damaged)]))
     for what, sentence in headers.in_words(collection.encoded, numbers).items():
         yield Check(what=what, ok=True, found=sentence)
     if collection.pairs is not None:
@@ -234,6 +234,15 @@ def _protocol(collection: Collection) -> Iterator[Check]:
     yield Check(what="duplicate pairs", ok=not repeated and not itself, found=found)
     yield _contradictions(collection, known)
     yield _across_folds(folds, known)
+
+
+def _examples(errors: Sequence[str]) -> list[str]:
+    """Return the first of some errors, with what to do at their end if it is the same for all of them."""
+    shown = list(errors[:_NAMED])
+    advice = {error.rpartition("; ")[2] for error in shown}
+    if len(shown) < 2 or len(advice) > 1 or not all("; " in error for error in shown):
+        return shown
+    return [*(error.rpartition("; ")[0] for error in shown), *advice]
 
 
 def _contradictions(collection: Collection, known: Resolved) -> Check:

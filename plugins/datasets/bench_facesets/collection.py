@@ -117,16 +117,18 @@ def complete(collection: Collection) -> Collection:
     """Return a collection without the pairs that lack an image (row -1) or compare an image with itself.
 
     They are counted in ``left_out``, and those with themselves in a note. The others keep the folds that they have
-    within the whole protocol.
+    within the whole protocol; a note counts those that occur several times.
     """
     pairs = collection.pairs
     if pairs is None:
         return collection
     lacking = (pairs.left < 0) | (pairs.right < 0)
     itself = (pairs.left == pairs.right) & ~lacking
-    if not lacking.any() and not itself.any():
-        return collection
     notes = collection.notes
+    if repeated := _repeated(pairs, ~lacking & ~itself):
+        notes += (f"{repeated:,} of {len(pairs):,} pairs repeat another pair, and count each time",)
+    if not lacking.any() and not itself.any():
+        return dataclasses.replace(collection, notes=notes)
     if itself.any():
         notes += (f"{int(itself.sum()):,} of {len(pairs):,} pairs are left out: they compare an image with itself",)
     kept = ~lacking & ~itself
@@ -134,6 +136,12 @@ def complete(collection: Collection) -> Collection:
     found = PairTable(left=pairs.left[kept], right=pairs.right[kept], same=pairs.same[kept], fold=whole.fold[kept])
     left_out = collection.left_out + int((~kept).sum())
     return dataclasses.replace(collection, pairs=found, notes=notes, left_out=left_out)
+
+
+def _repeated(pairs: PairTable, kept: NDArray[np.bool_]) -> int:
+    """Return how many of the pairs that are kept compare the same two images as one before them, in either order."""
+    both = np.sort(np.stack([pairs.left[kept], pairs.right[kept]], axis=1), axis=1)
+    return len(both) - len(np.unique(both, axis=0))
 
 
 def check_lacking(lacking: int, total: int, what: str) -> None:

@@ -110,8 +110,8 @@ def _one_name_each(names: Sequence[str]) -> tuple[dict[str, str], list[str]]:
         notes.append(f"spellings of one name are taken as one person: {len(rest):,} people ({_equal(rest)})")
     if filled:
         notes.append(
-            f"numbers that differ only in the zeros before them are taken as one person: {len(filled):,} people "
-            f"({_equal(filled)}); rename them if they are different people"
+            f"numbers that differ only in the zeros before them, or in .0, are taken as one person: {len(filled):,} "
+            f"people ({_equal(filled)}); rename them if they are different people"
         )
     known = {spelling(name): name for name in one.values()}
     copied = [

@@ -288,6 +288,7 @@ def test_pairs_that_repeat_and_people_in_several_folds(tmp_path: Path) -> None:
     for found in (checks, {c.what: c for c in lfw.verify({})}):
         assert found["duplicate pairs"].found == "1 pairs occur twice, 0 compare an image with itself"
         assert not found["duplicate pairs"].ok
+    assert any("1 of 40 pairs repeat another pair, and count each time" in note for note in lfw.status().notes)
 
 
 def test_near_duplicates_in_blocks() -> None:

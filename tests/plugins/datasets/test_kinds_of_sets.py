@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -234,6 +235,9 @@ TABLES = [
     columns("Parquet with a person and a label of two values",
             "80 images of 20 people; people are read from the column 'identity', and not from 'label'; person_column "
             "chooses another one", {"label": [k % 2 for k in range(80)], "identity": TWENTY}),
+    columns("Parquet with a second column of pictures",
+            "80 images of 20 people; images are read from the column 'image', and not from 'mask'; people are read "
+            "from the column 'pid'", {"mask": [b"x"] * 80, "pid": TWENTY}),
     columns("Parquet, the column that person_column names", "80 images of 20 people", {"label": [0] * 80, "x": TWENTY},
             person_column="x"),
     columns("Parquet, person_column of no column", "refused: ...: expected the column 'y' (person_column), found x...",
@@ -296,8 +300,8 @@ TABLES = [
 ]  # fmt: skip
 
 LABELS = [
-    folders("folders 3 and 003", "80 images of 19 people; numbers that differ only in the zeros before them are ...: "
-            "1 people ('003' = '3'); rename ...", ["003", *map(str, range(1, 20))]),
+    folders("folders 3 and 003", "80 images of 19 people; numbers that differ only in the zeros before them, or in "
+            ".0, are ...: 1 people ('003' = '3'); rename ...", ["003", *map(str, range(1, 20))]),
     columns("texts 3 and 003 in Parquet", "80 images of 20 people; numbers that differ only in the ...: 20 people "
             "('0' = '000'; ...", {"label": [f"{k // 4:0{1 + 2 * (k % 2)}}" for k in range(80)]}),
     folders("folders whose names have characters that nobody sees",
@@ -377,6 +381,17 @@ def test_a_table_names_the_right_people(tmp_path: Path) -> None:
     assert FaceSetTraining(path=str(tmp_path / "t.csv")).people() == ["Bob", "Ann"]
     files.put(tmp_path / "t.csv", "file,person\n3.png,Ann\n3.png,Bob\n")
     assert "line 3: 3.png: expected the person Ann, as in a line above, found Bob" in counts(tmp_path / "t.csv")
+
+
+def test_absolute_paths_of_a_table_may_lie_in_its_folder(tmp_path: Path) -> None:
+    for k in range(2):
+        files.put(tmp_path / "set" / "img" / f"{k}.png", files.png(str(k)))
+    path = files.put(tmp_path / "set" / "t.csv", f"file,person\n{tmp_path}/set/img/1.png,Ann\nimg/0.png,Bob\n")
+    found = FaceSet(path=str(path)).collection()
+    assert dict(zip(found.ids, found.people or (), strict=True)) == {"img/0.png": "Bob", "img/1.png": "Ann"}
+    for wrong in (f"{tmp_path}/secret.png", f"{tmp_path}/set/../secret.png", f"{tmp_path}/set2/1.png"):
+        files.put(path, f"file,person\n{wrong},Ann\n")
+        assert "refused: " in counts(path)
 
 
 @pytest.mark.parametrize(
@@ -497,3 +512,26 @@ def test_genuine_pairs_of_copies_are_noticed(tmp_path: Path, change: str) -> Non
     assert found["near-duplicates in genuine pairs"].found.startswith("1 genuine pairs look like one picture; Person_")
     assert not found["near-duplicates in genuine pairs"].ok
     assert found["near-duplicates in impostor pairs"].ok
+
+
+def test_a_folder_that_cannot_be_looked_at_is_one_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = folder_set(tmp_path / "set", NAMES)
+    stat = os.stat
+
+    def closed(path: Any, *rest: Any, **options: Any) -> os.stat_result:
+        if str(path).endswith("Person C"):
+            raise PermissionError(13, "Permission denied")
+        return stat(path, *rest, **options)
+
+    monkeypatch.setattr("bench_facesets.readers.safe_paths.os.stat", closed)
+    assert counts(root) == "refused: set/Person C: expected a readable folder: Permission denied"
+
+
+def test_what_to_do_about_images_of_a_wrong_size_is_said_once(tmp_path: Path) -> None:
+    root = folder_set(tmp_path / "set", NAMES)
+    for path in sorted(root.rglob("*.png"))[:3]:
+        Image.open(path).resize((64, 64)).save(path)
+    found = {check.what: check.found for check in FaceSet(path=str(root)).verify({})}["images"]
+    assert found.startswith("77 of 80 images of 112 x 112; ")
+    assert found.count("found 64 x 64") == 3
+    assert found.count("align the set first: bench data align SRC DST") == 1

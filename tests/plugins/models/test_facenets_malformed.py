@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from bench_facenets.files import checkpoints
+from bench_facenets.files import checkpoints, kinds
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save
@@ -312,6 +312,15 @@ def test_the_error_quotes_nothing_of_a_file_that_is_no_weights(content: bytes, l
         checkpoints._read(path, checkpoints.ALL_LAYOUTS)
     assert "hunter2" not in str(error.value)
     assert content[:8].hex(" ") not in str(error.value)
+
+
+def test_an_onnx_file_that_is_a_text_and_an_index_of_several_files(tmp_path: Path) -> None:
+    (tmp_path / "x.onnx").write_bytes(b"hunter2 is the password\n")
+    assert str(kinds.instead_of_onnx(tmp_path / "x.onnx")).startswith("a text, perhaps an error of the server")
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_text('{"metadata": {}, "weight_map": {"a": "model-00001-of-00002.safetensors"}}')
+    with pytest.raises(DataError, match="the index of weights that lie in several files; join them"):
+        checkpoints._read(index, checkpoints.ALL_LAYOUTS)
 
 
 @pytest.mark.slow

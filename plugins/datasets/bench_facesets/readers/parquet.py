@@ -133,7 +133,7 @@ def read(path: Path, choices: Choices | None = None) -> Collection:
                 f"{name}: expected the columns of {names[0].relative_to(root)} ({', '.join(schema.names)}), found "
                 f"{', '.join(file.schema_arrow.names)}; name one of the files, or a folder of files of one kind"
             )
-    image = _image_column(schema, names[0])
+    image, other_images = _image_column(schema, names[0])
     encoded = ParquetImages(files, image)
     if not 0 < len(encoded) <= MAX_ROWS:
         raise DataError(f"{path}: expected 1 to {MAX_ROWS:,} images, found {len(encoded):,}")
@@ -146,7 +146,8 @@ def read(path: Path, choices: Choices | None = None) -> Collection:
     pairs = _pairs(files, len(encoded), path) if "pairs" in schema.names else None
     return Collection(
         layout="Parquet", root=root if root.is_dir() else root.parent, files=names, encoded=encoded, ids=ids,
-        people=people, pairs=pairs, notes=(*notes, *_joined(parts, people)), nameless=_nameless(schema, column),
+        people=people, pairs=pairs, notes=(*other_images, *notes, *_joined(parts, people)),
+        nameless=_nameless(schema, column),
     )  # fmt: skip
 
 
@@ -212,8 +213,9 @@ def _check(path: Path, file: pq.ParquetFile) -> None:
             )
 
 
-def _image_column(schema: pa.Schema, path: Path) -> str:
-    """Return the column of encoded images: one of a known name, or the only one that can hold them."""
+def _image_column(schema: pa.Schema, path: Path) -> tuple[str, tuple[str, ...]]:
+    """Return the column of encoded images, one of a known name or the only one that can hold them, and a note on
+    others that can."""
     found = ", ".join(f"{field.name} ({str(field.type)[:40]})" for field in schema)[:600]
     able = [field.name for field in schema if _holds_images(field.type)]
     named = column_of(schema.names, IMAGE_COLUMNS)
@@ -226,7 +228,9 @@ def _image_column(schema: pa.Schema, path: Path) -> str:
     if len(fitting) > 1 and fitting[0] not in named:
         raise DataError(f"{path}: expected a column 'image' with encoded images, found several that could be it: "
                         f"{', '.join(fitting)}; rename one")  # fmt: skip
-    return fitting[0]
+    others = [repr(shown(name)) for name in able if name != fitting[0]]
+    note = f"images are read from the column {shown(fitting[0])!r}, and not from {', '.join(others)[:200]}"
+    return fitting[0], (note,) if others else ()
 
 
 def _holds_images(kind: pa.DataType) -> bool:

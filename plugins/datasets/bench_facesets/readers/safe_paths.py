@@ -84,9 +84,19 @@ def entries(folder: Path, root: Path) -> list[os.DirEntry[str]]:
     except OSError as error:
         raise DataError(f"{folder}: expected a readable folder: {error.strerror}") from None
     for entry in listed:
-        if entry.is_symlink() and not _stays(Path(os.path.realpath(entry.path)), root):
+        if _is_link(entry) and not _stays(Path(os.path.realpath(entry.path)), root):
             raise DataError(f"{entry.path}: this link leads out of {root}; copy what it points to, or start there")
     return listed
+
+
+def _is_link(entry: os.DirEntry[str]) -> bool:
+    """Return whether an entry of a folder is a symbolic link. Raises DataError for one whose target cannot be looked
+    at, as in a folder that another user closed."""
+    try:
+        entry.is_dir()
+        return entry.is_symlink()
+    except OSError as error:
+        raise DataError(f"{entry.path}: expected a file or a folder that can be read: {error.strerror}") from None
 
 
 def files_below(folder: Path, root: Path, above: tuple[tuple[int, int], ...] = ()) -> Iterator[os.DirEntry[str]]:
@@ -95,7 +105,10 @@ def files_below(folder: Path, root: Path, above: tuple[tuple[int, int], ...] = (
     ``above`` identifies the folders above this one. Raises DataError as `entries` does, and for a link to a folder
     above itself.
     """
-    about = os.stat(folder)
+    try:
+        about = os.stat(folder)
+    except OSError as error:
+        raise DataError(f"{folder}: expected a readable folder: {error.strerror}") from None
     here = (about.st_dev, about.st_ino)
     if here in above or len(above) > MAX_DEPTH:
         what = "this link leads to a folder above it" if here in above else f"more than {MAX_DEPTH} folders deep"

@@ -45,11 +45,11 @@ def read(path: Path, choices: Choices) -> Collection:
     for line, row in table.rows:
         if max(table.file, table.person) >= len(row) or not row[table.file]:
             raise DataError(f"{path}: line {line}: expected a path and a person, found {_listed(row)}")
-    index = ImageIndex(path.parent, max(len(_parts(row[table.file])) for _, row in table.rows))
+    index = ImageIndex(path.parent, max(len(_parts(row[table.file], path.parent)) for _, row in table.rows))
     people: dict[int, str] = {}
     for line, row in table.rows:
         where = f"{path}: line {line}"
-        at, person = index.row(str(PurePosixPath(*_parts(row[table.file]))), where), row[table.person]
+        at, person = index.row(str(PurePosixPath(*_parts(row[table.file], path.parent))), where), row[table.person]
         if people.setdefault(at, person) != person and at >= 0:
             raise DataError(f"{where}: {shown(row[table.file])}: expected the person {shown(people[at])}, as in a line "
                             f"above, found {shown(person)}")  # fmt: skip
@@ -155,9 +155,12 @@ def _is_image(field: str) -> bool:
     return PurePosixPath(field.replace("\\", "/")).suffix.lower() in suffixes()
 
 
-def _parts(field: str) -> tuple[str, ...]:
-    """Return the parts of a path, with slashes of either kind; those that mean the same folder are left out."""
-    return PurePosixPath(field.replace("\\", "/")).parts
+def _parts(field: str, folder: Path) -> tuple[str, ...]:
+    """Return the parts of a path, with slashes of either kind; those that mean the same folder are left out, and those
+    of the folder of the table, if the path is absolute and lies in it."""
+    parts = PurePosixPath(field.replace("\\", "/")).parts
+    above = len(folder.parts)
+    return parts[above:] if parts[:above] == folder.parts else parts
 
 
 def _listed(row: Sequence[str]) -> str:

@@ -15,6 +15,7 @@ SAVE_STATE_DICT = (
 _EXPORT = "export the network to ONNX with the library that made it, and use the model onnx-model"
 _ONNX = "an ONNX network; use the model onnx-model"
 _AS_WEIGHTS = "use a named network (bench plugins lists them) or a torch-module"
+_JOIN = "load the whole network where it comes from, and save its state dict in one file"
 _ARRAYS = (
     "if their names are those of a torch module's weights, run torch.save({name: torch.from_numpy(array) for name, "
     "array in numpy.load(FILE).items()}, 'weights.pth') and give that file instead"
@@ -68,6 +69,8 @@ def other_kind(path: Path, head: bytes) -> str | None:
         return "a compressed archive; unpack it"
     if head[257:262] == b"ustar":
         return f"a tar archive: unpack it; if torch before 0.1.10 wrote it, {SAVE_STATE_DICT}"
+    if text.startswith(b"{") and b'"weight_map"' in head:
+        return f"the index of weights that lie in several files; join them: {_JOIN}"
     if head[4:8] == b"TFL3":
         return "a TensorFlow Lite network; convert it to ONNX and use the model onnx-model"
     if re.match(rb"\x08[\x01-\x1f][\x12\x1a\x22\x2a\x32\x3a\x42]", head):
@@ -103,9 +106,13 @@ def unknown(head: bytes) -> str:
     """Describe a file that no reader accepts. Its contents are not quoted: it may be any file, also behind a link."""
     if head.startswith(b"\x80") or re.match(rb"[c(\]}i][^\n]*\n", head):
         return f"a Python pickle, which runs code when it is read; {SAVE_STATE_DICT}"
-    if all(byte >= 32 or byte in b"\t\r\n" for byte in head):
+    if _is_text(head):
         return "a text, perhaps an error of the server; download the file again"
     return "bytes of no known format; download the file again"
+
+
+def _is_text(head: bytes) -> bool:
+    return all(byte >= 32 or byte in b"\t\r\n" for byte in head)
 
 
 def instead_of_onnx(path: Path) -> str | None:
@@ -121,7 +128,8 @@ def of_no_weights(path: Path) -> str | None:
     if zipfile.is_zipfile(path):
         names = _names(path)
         return archive(names) if names and all(name.endswith(".npy") for name in names) else None
-    found = other_kind(path, _head(path))
+    head = _head(path)
+    found = other_kind(path, head) or (unknown(head) if head and _is_text(head) else None)
     return None if found == _ONNX else found
 
 
