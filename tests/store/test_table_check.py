@@ -61,7 +61,7 @@ CELLS: list[tuple[Change, str]] = [
     (drop("pairs"), "pairs: expected a value in every row, found none in one"),
     (first("experiment", None), "experiment: expected a value in every row, found none in one"),
     (first("status", "fine"), "status: expected one of ok, skipped, failed, timeout, queued, found fine"),
-    (first("role", ""), "role: expected one of authorised, unauthorised, any, found "),
+    (first("role", ""), "role: expected one of authorised, unauthorised, surrogate, any, found "),
     (first("components", "3"), "components: expected a list of components as JSON, found 3"),
     (first("components", "[[]]"), "components: expected a list of components as JSON, found [[]]"),
     (first("components", '[{"kind": "model"}]'), "components: expected a list of components as JSON"),

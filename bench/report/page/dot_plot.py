@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bench.analysis.table_model import Measurement, Metric
-from bench.analysis.tables.summary import AUTHORISED, UNAUTHORISED, Summary
+from bench.analysis.tables.goals import AUTHORISED, UNAUTHORISED
+from bench.analysis.tables.summary import Summary
 
 MarkKind = Literal["clean", "kept", "leaked", "worst"]
 

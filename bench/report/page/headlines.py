@@ -14,19 +14,9 @@ from bench.analysis.measures import measure, metric_named
 from bench.analysis.rows import CellRow, Matrix, Rows
 from bench.analysis.table_model import ROW_KINDS, Measurement, Metric, RowKind
 from bench.analysis.tables.attributes import estimated
+from bench.analysis.tables.goals import AUTHORISED, DROP, SSIM, UNAUTHORISED
 from bench.analysis.tables.row_layout import attacks, authorised_in, kind_of, label_of, points, side_of
-from bench.analysis.tables.summary import (
-    AUTHORISED,
-    BASELINES,
-    CLEAN_ACCURACY,
-    DROP,
-    SSIM,
-    UNAUTHORISED,
-    WORST,
-    Summary,
-    baselines,
-    overall,
-)
+from bench.analysis.tables.summary import BASELINES, CLEAN_ACCURACY, WORST, Summary, baselines, overall
 from bench.core.text import plural
 
 _MATCH, _RANK, _SRRA = (metric_named(name) for name in ("fmr-match", "rank-1", "srra"))
