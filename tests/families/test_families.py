@@ -40,8 +40,8 @@ CLOAKS = ("Cloak", "Mask per person", "Towards another person", "Cloaked gallery
 TEMPLATES = ("Block frequencies", "Two tensors", "Keyed template")
 ANONYMOUS = ("Average of 4", "Laplace on eigenfaces", "Program")
 RADIUS = 8
-# Two defenses on both sides of pairs, which the suite has on one side. They have other parameters, because a plugin with
-# equal parameters is one defense in all experiments.
+# Two defenses on both sides of pairs, which the suite has on one side. They have other parameters there, because a
+# plugin with equal parameters is one defense in all experiments.
 BOTH = """
 [[experiment]]
 name = "both-sides"
