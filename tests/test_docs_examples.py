@@ -127,6 +127,7 @@ pairs = 20
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:mean-of-uploads receives 3 uploads")  # The host says so, which is right.
 def test_the_adversaries_of_the_guide_work(guided: Registry, tmp_path: Path) -> None:
     path = tmp_path / "guide.toml"
     path.write_text(ADVERSARIES, encoding="utf-8")
