@@ -10,20 +10,12 @@ from bench.analysis.rows import Matrix, Rows
 from bench.analysis.table_model import Measurement, Metric, Table
 from bench.analysis.tables.ablation import TITLES, ablation_tables
 from bench.analysis.tables.attributes import attribute_tables
+from bench.analysis.tables.goals import AUTHORISED, SSIM, UNAUTHORISED
 from bench.analysis.tables.leakage_ladder import ladder_tables
 from bench.analysis.tables.recognition import LAYOUTS, recognition_tables
 from bench.analysis.tables.recommendation import verdict_tables
 from bench.analysis.tables.reconstruction import attack_tables, boxes_tables
-from bench.analysis.tables.summary import (
-    AUTHORISED,
-    CLEAN_ACCURACY,
-    SSIM,
-    UNAUTHORISED,
-    WORST,
-    image_table,
-    summaries,
-    summary_table,
-)
+from bench.analysis.tables.summary import CLEAN_ACCURACY, WORST, image_table, summaries, summary_table
 from bench.core.errors import StorageError, SuiteError, did_you_mean
 
 
