@@ -26,6 +26,7 @@ from bench.analysis.pooling import Floats, SummedScores
 from bench.analysis.set_values import SetValue, set_values
 from bench.analysis.table_model import Measurement
 from bench.analysis.verification_scores import HELD, OF_THRESHOLD, CellScores, VerificationScores, size_of
+from bench.core.errors import StorageError
 from bench.store.reading import RunResults
 from bench.store.row_index import Recent, RowIndex
 from bench.store.table_files import as_frame
@@ -100,9 +101,17 @@ class Rows:
 
     @cached_property
     def scores(self) -> CellScores:
-        """The verification scores by cell id."""
+        """The verification scores by cell id. Raises `StorageError` if a cell lacks some of its pairs."""
         self.results.require("verification")
-        return CellScores(self.results.index("verification", ["cell"], first=OF_THRESHOLD))
+        found = CellScores(self.results.index("verification", ["cell"], first=OF_THRESHOLD))
+        for cell in self.cells:
+            if cell.cell in found and (rows := found.count(cell.cell)) < cell.pairs:
+                raise StorageError(
+                    f"{self.results.folder}: samples/verification: expected {cell.pairs:,} rows of the cell "
+                    f"{cell.cell}, one per pair, found {rows:,}; the files are not those that the run wrote: get them "
+                    "again, or run the suite again"
+                )
+        return found
 
     @cached_property
     def matrices(self) -> list[Matrix]:

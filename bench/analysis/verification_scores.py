@@ -121,6 +121,11 @@ class CellScores(Mapping[str, VerificationScores]):
     def __len__(self) -> int:
         return len(self._index)
 
+    def count(self, cell: str) -> int:
+        """Return the number of rows of a cell, without reading them."""
+        entry = self._index.get((cell,))
+        return 0 if entry is None else sum(stop - start for _, _, start, stop in entry.places)
+
     def older(self, cell: str) -> bool:
         """Return True if an older version wrote the scores of a cell, without the columns `NEWER_COLUMNS`."""
         entry = self._index.get((cell,))

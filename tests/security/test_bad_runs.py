@@ -101,3 +101,15 @@ def test_a_further_column_of_any_type_is_no_traceback(stranger: Stranger, table:
         done = stranger.bench(*command)
         assert done.exit_code in (0, 2), command
         assert done.exit_code == 0 or done.stderr.startswith("Error: "), command
+
+
+@pytest.mark.parametrize("command", [["report"], ["export", "--table", "VII"], ["claims"], ["diff"]])
+def test_lost_rows_are_no_smaller_n(stranger: Stranger, command: list[str]) -> None:
+    path = stranger.folder / "samples/verification/experiment=recognition/part-00000.parquet"
+    table = pq.read_table(path, partitioning=None)
+    pq.write_table(table.slice(0, len(table) - 3), path)
+    run = [str(stranger.folder)] * (2 if command == ["diff"] else 1)
+    done = stranger.bench(command[0], *run, *command[1:])
+    assert done.exit_code == 2
+    assert "one per pair" in done.stderr
+    assert "run the suite again" in done.stderr
