@@ -18,7 +18,7 @@ from bench.api.defense import Defense
 from bench.api.hookspecs import Attack
 from bench.api.metric import Metric
 from bench.api.types import Faces, LazyImages, Pairs, Protected, Received, Reconstructed
-from bench.core.errors import ContractError
+from bench.core.errors import ContractError, error_text
 
 Array = NDArray[Any]
 _SLACK = 1e-6  # float rounding beyond [0, 1] that is clamped without an error
@@ -151,7 +151,10 @@ def recognised(
     if not callable(recogniser):
         raise ContractError(f"{plugin}: recogniser() must return a function, got {_what(recogniser)}")
     with torch.no_grad():
-        embeddings = recogniser(received)
+        try:
+            embeddings = recogniser(received)
+        except Exception as error:
+            raise ContractError(f"{plugin} failed with {error_text(error)}") from error
     if not isinstance(embeddings, torch.Tensor):
         raise ContractError(f"{plugin}: expected embeddings as a torch tensor, got {_what(embeddings)}")
     check_embeddings(embeddings, n, size, plugin)

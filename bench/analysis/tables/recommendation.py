@@ -70,8 +70,9 @@ class AssessedDefense:
     averaged.
 
     ``also`` holds further labels of the same plugin with the same parameters, ``sets`` the authorised sets that are
-    pooled. ``utility`` is the accuracy of the authorised models (Equation 10), ``drop`` its difference from clean
-    faces, ``others`` the same accuracy of unauthorised models.
+    pooled, ``surrogates`` the models that it uses in place of unknown ones. ``utility`` is the accuracy of the
+    authorised models (Equation 10), ``drop`` its difference from clean faces, ``others`` the same accuracy of
+    unauthorised models.
 
     ``leakage`` is the leakage under ``attacks[0]``, the worst attack. Its interval is the interval of the maximum over
     all attacks, which is chosen again in each draw; ``worst_share`` is the share of draws in which ``attacks[0]`` is
@@ -86,6 +87,7 @@ class AssessedDefense:
     goal: Goal
     kind: RowKind
     sets: Sequence[tuple[str, ...]]
+    surrogates: Sequence[str]
     synthetic: bool
     utility: Measurement
     drop: Measurement
@@ -255,15 +257,17 @@ def recommend(rows: Rows, goal: Goal = "recognition") -> Recommendation:
 # ---- one defense -----------------------------------------------------------------------------------------------------
 
 
-def _settings(rows: Rows) -> Mapping[tuple[str, str, str], list[CellRow]]:
-    """Return the cells of each plugin with its parameters, whatever its labels.
+def _settings(rows: Rows) -> Mapping[tuple[str, ...], list[CellRow]]:
+    """Return the cells of each plugin with its parameters that protects one side of pairs with the same surrogates,
+    whatever its labels.
 
     Where several runs are read together, a label that was changed to tell runs apart is kept apart.
     """
-    results, found = rows.results, dict[tuple[str, str, str], list[CellRow]]()
+    results, found = rows.results, dict[tuple[str, ...], list[CellRow]]()
     renamed = {n for run in results.named for n in run.labels.values()} if isinstance(results, Joined) else set()
     for c in rows.cells:
-        found.setdefault((c.plugin, c.settings, c.defense if c.defense in renamed else ""), []).append(c)
+        label = c.defense if c.defense in renamed else ""
+        found.setdefault((c.plugin, c.settings, c.protects, *c.surrogates, label), []).append(c)
     return found
 
 
@@ -290,6 +294,7 @@ class _Assessment:
             goal=goal,
             kind=kind,
             sets=sets if kind == "authorised" else [],
+            surrogates=cells[0].surrogates,
             synthetic=any(c.synthetic for c in cells),
             utility=replace(utility, role="authorised" if metric is ACCURACY else "any")
             if services

@@ -182,6 +182,8 @@ def _row(rows: Rows, found: Recommendation, entry: AssessedDefense, mark: str, s
     about = [f"also called {', '.join(entry.also)}"] if entry.also else []
     if entry.kind == "clean":
         about.append("reference: no protection")
+    elif entry.surrogates:
+        about.append(f"made with {joined_labels(entry.surrogates)} in place of unknown models")
     elif entry.kind == "model-free":
         about.append(_MODEL_FREE.get(entry.goal, "knows no model"))
     elif len(entry.sets) == 1:
