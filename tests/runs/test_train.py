@@ -126,7 +126,7 @@ def test_a_model_that_is_not_in_the_suite(train: Any, tmp_path: Path) -> None:
             'model = "toy-lost"',
             'model = "toy-lost"\nattack = "abuse"',
             SuiteError,
-            ["train[1]", "either a model or an"],
+            ["train[1]", "one model, one defense or one attack"],
         ),
         ('model = "toy-lost"', 'attack = "abus"', PluginError, ["train[1].attack", "did you mean 'abuse'?"]),
         ('model = "toy-lost"', 'attack = "toy-a"', PluginError, ["train[1].attack", "'toy-a'"]),
