@@ -40,7 +40,9 @@ HASHED_CODE = (
     "metrics",
     "registry/discovery.py",
     "registry/sources.py",
+    "store/artifact_forms.py",
     "store/artifacts.py",
+    "store/schema.py",
     "stages",
     "engine/isolation.py",
 )

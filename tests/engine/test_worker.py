@@ -92,10 +92,14 @@ def test_an_input_that_another_process_replaced_is_read_again(
     """The damage was found, but when the worker looks for it, another process has computed the input again."""
     stage = only(plan, PROTECT)
 
-    def damaged(cache: Cache, key: str) -> Artifact:
-        raise DamagedError("it changed while it was read")
+    read, damages = Cache.read, [DamagedError("it changed while it was read")]
 
-    monkeypatch.setattr(Cache, "read", damaged)
+    def damaged_once(cache: Cache, key: str) -> Artifact:
+        if damages:
+            raise damages.pop()
+        return read(cache, key)
+
+    monkeypatch.setattr(Cache, "read", damaged_once)
     found = attempt(stage, cache.root, 32)
     assert (found.result.status, found.again) == ("failed", "damaged")
     assert cache.folder(stage.inputs["faces"]).exists()
