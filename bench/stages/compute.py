@@ -277,8 +277,8 @@ def _protect(job: Job) -> Artifact:
 def _checked(job: Job, first: Results, again: Again, *, whole_set: bool = False) -> dict[str, Any]:
     """Process a few faces again and return how many (``checked``), and in words what differs (``unstable``). The calls
     come after everything that is stored, so they change no result."""
-    on_gpu = job.device.type == "cuda"
-    with torch.random.fork_rng([torch.cuda.current_device()] if on_gpu else []), job.silent():
+    devices = range(torch.cuda.device_count()) if job.device.type == "cuda" else ()
+    with torch.random.fork_rng(list(devices)), job.silent():
         words = what_differs(first, again, whole_set=whole_set)
     number = len(chosen_again(len(next(iter(first.values()))), whole_set=whole_set))
     return {"checked": number, "unstable": words}

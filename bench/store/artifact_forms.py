@@ -79,7 +79,7 @@ def check_score(cache: Cache, key: str, columns: Mapping[str, pa.Schema]) -> Non
             _require(name in SAMPLE_COLUMNS, f"tables {', '.join(SAMPLE_COLUMNS)}", name)
             own = SAMPLE_COLUMNS[name]
             for column in schema.names:
-                if column in own:
+                if column in own and not pa.types.is_null(schema.field(column).type):  # The type of a column of nulls.
                     _require_type(name, column, schema.field(column).type, _BY_TYPE[own[column]])
             for column in SAMPLES_NEEDED[name]:
                 _require(column in schema.names or column in _OF_CELL, f"{name} with the column {column}", "none")

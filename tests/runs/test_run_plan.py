@@ -125,7 +125,7 @@ def test_failures_and_skips_are_rows_beside_results(plan: Plan, folders: Folders
     results = RunResults(folder)
     reasons = dict(zip(results.cells["defense"], results.cells["reason"], strict=True))
     assert "RuntimeError: not mended yet" in reasons["toy-flaky"]
-    assert "needs targets" in reasons["toy-targets"]
+    assert "needs further pictures" in reasons["toy-targets"]
     assert set(results.samples("verification")["defense"]) == {"identity"}
     assert results.run.status == "incomplete"
     counts = results.run.counts

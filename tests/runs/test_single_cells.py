@@ -158,7 +158,7 @@ def test_rows_of_single_cells_are_those_of_the_whole_run_byte_for_byte(whole: Ru
         assert of_cell(folder, cell) == expected
         tables |= expected.keys()
         assert folder.name.rpartition("-")[2] != whole.folder.name.rpartition("-")[2]
-    assert tables == set(SAMPLES)
+    assert tables == {*SAMPLES} - {"links", "sets"}  # No attack of this suite links, and no metric is one of sets.
 
 
 def test_several_cells_make_one_run_that_can_be_replayed(whole: RunResults, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -288,6 +288,7 @@ OWN = {
     "core/whole_files.py",
     "core/parsing.py",  # texts, no files
     "core/files.py",  # texts that bench keeps in the user's cache folder, checked by their digest
+    "core/packages.py",  # installed metadata
     "core/provenance.py",  # /proc
     "cli/init.py",  # a part of the package
     "engine/local.py",  # /sys, and logs, which are shortened while they grow

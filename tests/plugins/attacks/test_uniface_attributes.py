@@ -223,8 +223,13 @@ def test_a_file_that_is_replaced_is_loaded_again(weights: Path, monkeypatch: pyt
 def test_other_versions_of_what_computes_are_another_fingerprint(
     name: str, weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before, real = uniface_files.fingerprint(["age"]), versions.version
-    monkeypatch.setattr(versions, "version", lambda n: "0.0" if n.startswith(name) else real(n))
+    before, real = uniface_files.fingerprint(["age"]), versions.distributions_of
+
+    def others(package: str) -> list[Any]:
+        found = real(package)
+        return [SimpleNamespace(name=d.name, version="0.0" if d.name.startswith(name) else d.version) for d in found]
+
+    monkeypatch.setattr(versions, "distributions_of", others)
     assert uniface_files.fingerprint(["age"]) != before
 
 

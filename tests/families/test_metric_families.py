@@ -126,7 +126,7 @@ def frechet(a: Any, b: Any) -> float:
 
 def embeddings(images: Any) -> Any:
     with torch.no_grad():
-        return network("toy-b")(torch.from_numpy(images).float() / 255).double().numpy()
+        return network("toy-b")(torch.from_numpy(images.copy()).float() / 255).double().numpy()
 
 
 # ---- values ----------------------------------------------------------------------------------------------------------
