@@ -67,7 +67,7 @@ class Answer:
             "training_overlap": None,
             "synthetic": True,
             "repeat": 0,
-            "pairs": 4,
+            "pairs": len(self.hits) or 4,
             "kappa": KAPPA,
             "components": json.dumps(parts),
         }

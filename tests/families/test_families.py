@@ -159,6 +159,7 @@ def test_cells_record_goal_side_surrogates_and_bound(ran: Ran) -> None:
     assert dict(cells["goal"]) == {
         "identity": "recognition",
         "PMT": "recognition",
+        "PMT, attacked": "recognition",
         **dict.fromkeys(CLOAKS, "appearance"),
         **dict.fromkeys(ANONYMOUS, "anonymity"),
         **dict.fromkeys(TEMPLATES, "template"),
