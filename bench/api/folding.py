@@ -7,6 +7,9 @@ vectorised. Weights are in the order channels-last, which makes the maps of most
 
 Which layers follow each other is not taken from the structure of the modules, which says nothing about it, but from a
 pass of the network. Whether the copy computes the same is checked in such a pass too.
+
+Unlike the other modules of `bench.api`, this one imports torch at once. It is imported only by functions that compute
+with networks, and by whoever uses ``bench.folded``. Importing ``bench`` does not import it.
 """
 
 from __future__ import annotations
