@@ -60,6 +60,7 @@ class CellRow:
     embeds: bool = False
     insider: bool = False
     budget: str | None = None
+    knowledge: int | None = None
     leaky: bool = False
     params: Mapping[str, Any] = field(default_factory=dict)
     attack_plugin: str = ""
@@ -149,6 +150,7 @@ def cell_row_of(row: Mapping[Any, Any]) -> CellRow:
         embeds=text("embeds") == "True",
         insider=text("insider") == "True",
         budget=text("budget"),
+        knowledge=None if text("knowledge") is None else int(row["knowledge"]),
         leaky=text("leaky") == "True",
         params=defense.get("params") or {},
         attack_plugin=str(attack.get("name", "")),
