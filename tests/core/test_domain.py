@@ -24,7 +24,8 @@ def test_channel_of_an_output(outputs: str, expected: str) -> None:
 
 
 def test_every_output_has_a_channel_of_its_own() -> None:
-    assert set(CHANNELS) == set(get_args(Outputs)) and set(CHANNELS.values()) == set(get_args(Channel))
+    assert set(CHANNELS) == set(get_args(Outputs))
+    assert set(CHANNELS.values()) == set(get_args(Channel))
 
 
 def test_an_unknown_output_has_no_channel() -> None:
