@@ -38,8 +38,22 @@ KNOWLEDGE = (
     "faces of other people, protected",
     "the full model of the service",
 )
+# What an attack recovers of a person: the kind of leak that it looks for.
+Channel = Literal["recognition", "reconstruction", "attributes", "linkage"]
+CHANNELS: Mapping[str, Channel] = {
+    "recognition": "recognition",
+    "images": "reconstruction",
+    "attributes": "attributes",
+    "links": "linkage",
+}  # by what an attack outputs
 MAX_REPEATS = 1000  # of an experiment
 StageKind = Literal["faces", "embed", "fit_defense", "protect", "fit_attack", "attack", "score"]
+
+
+def channel(outputs: str) -> Channel:
+    """Return the channel of an attack from what it outputs: ``images`` belong to ``reconstruction``, ``links`` to
+    ``linkage``; the other two have their own names. Raise KeyError for any other text."""
+    return CHANNELS[outputs]
 
 
 @dataclass(frozen=True, kw_only=True)
