@@ -103,7 +103,7 @@ def beyond_chance(family: Sequence[AgainstChance]) -> list[ChanceTest]:
     if known:
         observed, drawn = _studentised(known)
         critical = float(np.quantile(drawn.max(axis=1), 1 - LEVEL, method="higher"))
-        for c, p in zip(known, _step_down(observed, drawn).tolist(), strict=True):
+        for c, p in zip(known, step_down(observed, drawn).tolist(), strict=True):
             seen = detectable(c.trials, c.chance_level, critical) if c.share and c.sign > 0 else None
             found[id(c)] = ChanceTest(difference=c.difference, p=p, family=len(known), people=c.trials, detectable=seen)
     nothing = ChanceTest(difference=float("nan"), p=1.0, family=len(known), people=0)
@@ -187,7 +187,7 @@ def _binomial_deviates(trials: int, chance: float) -> Floats:
     return found
 
 
-def _step_down(observed: Floats, drawn: Floats) -> Floats:
+def step_down(observed: Floats, drawn: Floats) -> Floats:
     """Return the p-value of each comparison, adjusted by the step-down max-T procedure, ``(k,)``.
 
     The largest difference is compared with the maximum of all in each draw, the next one with the maximum of all but

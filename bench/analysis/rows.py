@@ -219,6 +219,17 @@ class Rows:
         return Recent(HELD, lambda f: int(f.memory_usage(index=False, deep=True).sum()))
 
     @cached_property
+    def people(self) -> pd.DataFrame:
+        """What is known of the people of each data set: a row per person and attribute; of several experiments on one
+        data set, the first one counts."""
+        self.results.require("people")
+        found = self.results.samples("people")
+        columns = ["dataset", "subject", "attribute", "label", "value"]
+        if found.empty:
+            return pd.DataFrame(columns=columns)
+        return found.reindex(columns=columns).drop_duplicates(["dataset", "subject", "attribute"])
+
+    @cached_property
     def _examples(self) -> RowIndex:
         self.results.require("examples")
         return self.results.index("examples", UPLOAD)

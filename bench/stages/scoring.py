@@ -23,6 +23,7 @@ from bench.stages import contracts
 from bench.stages.attribute_scores import score_attributes
 from bench.stages.image_metrics import BuiltInMetrics, score_metric
 from bench.stages.linkage import score_links
+from bench.stages.people import people_table
 from bench.stages.splits import Shown, check_apart
 from bench.stages.stage_inputs import (
     Job,
@@ -82,7 +83,7 @@ def _score_baselines(job: Job) -> Artifact:
     """Score the baselines of the image metrics, one row per face: the metrics of images that show nothing of the face.
 
     A similarity is judged in comparison with them. Every cell has this score, so that it also checks that nobody of the
-    calibration split is scored.
+    calibration split is scored, and says what is known of the people who are.
     """
     source = job.input("faces")
     faces, pairs = read_faces(source), read_pairs(source)
@@ -103,7 +104,9 @@ def _score_baselines(job: Job) -> Artifact:
             columns |= {f"{metric}_{name}": similarity[metric] for metric in IMAGE_METRICS}
         tables.append(pa.table(columns))
         job.report_progress(part.stop / len(index))
-    return Artifact(tables={"baselines": pa.concat_tables(tables)}, facts=_variants(job))
+    known = people_table(faces)
+    people = {} if known is None else {"people": known}
+    return Artifact(tables={"baselines": pa.concat_tables(tables), **people}, facts=_variants(job))
 
 
 def _score_up(job: Job) -> Artifact:

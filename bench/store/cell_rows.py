@@ -160,7 +160,7 @@ def belongs(name: str, cell: CellLabels, reconstructed: bool) -> dict[str, Any]:
     """
     upload = ("experiment", "dataset", "synthetic", "defense", "authorised", "repeat")
     columns = {column: getattr(cell, column) for column in upload}
-    if name == "baselines":
+    if name in ("baselines", "people"):
         return {k: columns[k] for k in ("experiment", "dataset", "synthetic")}
     if name in ("images", "examples", "sets"):
         return {**columns, "attack": (cell.via or cell.attack) if reconstructed else ""}

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import pyarrow as pa
 
 SCHEMA_VERSION = 4
-SAMPLES = ("verification", "images", "sets", "baselines", "examples", "attributes", "up", "links")
+SAMPLES = ("verification", "images", "sets", "baselines", "people", "examples", "attributes", "up", "links")
 # A metric of a plugin is a column of ``images`` that begins with `METRIC_PREFIX`. If it may be infinite, such a value
 # is null and marked in a second column, which ends with `INFINITE`.
 METRIC_PREFIX, INFINITE = "metric_", "_infinite"
@@ -111,6 +111,14 @@ SAMPLE_COLUMNS: Mapping[str, Mapping[str, pa.DataType]] = {
         "sample_id": _TEXT,
         **{f"{metric}_{image}": _NUMBER for metric in ("ssim", "psnr", "lpips") for image in _BLANK_IMAGES},
     },
+    "people": {
+        "dataset": _TEXT,
+        "subject": _COUNT,
+        "attribute": _TEXT,
+        "label": _TEXT,
+        "value": _NUMBER,
+        "pictures": _COUNT,
+    },
     "examples": {**_UPLOAD, "sample_id": _TEXT, "original": pa.binary(), "protected": pa.binary(), "ssim": _NUMBER},
     "attributes": {
         **_SCORED,
@@ -139,6 +147,7 @@ SAMPLES_NEEDED: Mapping[str, Sequence[str]] = {
     "images": ("experiment", "dataset", "repeat", *_LABELS, *_PICTURE),
     "sets": ("experiment", "dataset", "repeat", *_LABELS, "metric", "value"),
     "baselines": ("experiment", "dataset", "sample_id"),
+    "people": ("experiment", "dataset", "subject", "attribute"),
     "examples": (
         "experiment",
         "dataset",
@@ -202,6 +211,7 @@ IDENTITY: Mapping[str, tuple[Sequence[str], Sequence[str]]] = {
     ),
     "sets": (("experiment", "dataset", "defense", "authorised", "repeat", "attack"), ("metric",)),
     "baselines": (("experiment", "dataset"), ("sample_id",)),
+    "people": (("experiment", "dataset"), ("attribute", "subject")),
     "attributes": (("cell",), ("attribute", "sample_id")),
     "up": (("cell",), ("sigma", "sample_id")),
     "links": (("cell",), ("pair",)),

@@ -29,7 +29,7 @@ KINDS: Mapping[str, str] = {
 _SHARED = ("experiment", "dataset", "defense", "authorised", "repeat", "attack")  # These rows belong to several cells.
 _OWNERS: Mapping[str, Sequence[str]] = {
     **dict.fromkeys(("images", "sets", "examples"), _SHARED),
-    "baselines": ("experiment", "dataset"),
+    **dict.fromkeys(("baselines", "people"), ("experiment", "dataset")),
 }
 
 

@@ -196,7 +196,8 @@ def _samples(scored: Iterable[CellLabels], cache: Cache) -> Iterator[tuple[str, 
                     continue
                 columns = belongs(name, cell, reconstructed)
                 beside = [k for k in cell.stages if name == "images" and known[k].get(METRICS) == reconstructed]
-                mark = (name, key, *beside, *columns.values())
+                once = () if name == "people" else (key,)  # They are the same people, whichever side is protected.
+                mark = (name, *once, *beside, *columns.values())
                 if mark not in written:
                     written.add(mark)
                     tables = [(fresh.get(k) or _read_score(cache, k)).tables for k in (key, *beside)]

@@ -45,7 +45,7 @@ _OF_CELL = (
 _JOINED: Mapping[str, tuple[Sequence[str], Sequence[str]]] = {
     **dict.fromkeys(("verification", "attributes", "up", "links"), (("cell",), _OF_CELL)),
     **dict.fromkeys(("images", "sets", "examples"), (_UPLOAD, _OF_UPLOAD)),
-    "baselines": (("experiment", "dataset"), ("table", "dataset_stands_in_for")),
+    **dict.fromkeys(("baselines", "people"), (("experiment", "dataset"), ("table", "dataset_stands_in_for"))),
 }
 
 
@@ -93,7 +93,7 @@ def _of_cells(results: RunResults, name: str, cells: Sequence[str], columns: Seq
     ids = {str(find_cell(results, [cell])["cell"]) for cell in cells}
     chosen = [c for c in Rows(results).cells if c.cell in ids]
     by_cell = "cell" in _JOINED[name][0]
-    keys = ["cell"] if by_cell else [k for k in (_JOINED[name][0] if name == "baselines" else UPLOAD) if k in columns]
+    keys = ["cell"] if by_cell else [k for k in (_JOINED[name][0] if name in ("baselines", "people") else UPLOAD) if k in columns]
     values = [(c.cell,) if by_cell else c.upload_key for c in chosen]
     wanted = pd.DataFrame(values, columns=["cell"] if by_cell else list(UPLOAD))[keys].drop_duplicates()
     for rows in results.batches(name, {k: list(dict.fromkeys(wanted[k])) for k in keys}):
