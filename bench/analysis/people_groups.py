@@ -32,6 +32,7 @@ EXPOSED = "told apart best"
 MOST_LABELS = 12  # An attribute with more labels, such as a name, describes people rather than groups.
 _AGES = (20.0, 40.0, 60.0)
 _BANDS = ("under 20", "20 to 39", "40 to 59", "60 and over")
+_MOST_MIXED = 0.1
 _LONGEST = 60  # Characters of a label.
 
 Members = Mapping[int, bool]
@@ -141,13 +142,19 @@ def ranked(values: Floats) -> Floats:
 
 def known_groups(people: pd.DataFrame) -> list[PeopleGroup]:
     """Return one group for each label of each attribute of the rows of people: texts that all pictures of a person
-    share, and ages in bands of 20 years. An attribute with one label, or with very many, makes no groups."""
+    share, and mean ages in bands of 20 years.
+
+    An attribute with one label, or with very many, makes no groups; neither does one that describes pictures rather
+    than people, such as an expression (`_of_pictures`).
+    """
     labels: dict[str, dict[str, dict[int, str]]] = defaultdict(lambda: defaultdict(dict))
     for row in people.to_dict("records"):
         if label := _label(row):
             labels[str(row["attribute"])][str(row["dataset"])][int(row["subject"])] = label
     made = []
     for attribute, by_dataset in labels.items():
+        if _of_pictures(people[people["attribute"] == attribute]):
+            continue
         distinct = sorted({label for own in by_dataset.values() for label in own.values()})
         distinct = [band for band in _BANDS if band in distinct] if attribute == "age" else distinct
         if not 1 < len(distinct) <= MOST_LABELS:
@@ -156,6 +163,13 @@ def known_groups(people: pd.DataFrame) -> list[PeopleGroup]:
             members = {d: {"": {p: found == label for p, found in own.items()}} for d, own in by_dataset.items()}
             made.append(PeopleGroup(attribute=attribute[:_LONGEST], label=label[:_LONGEST], members=members))
     return made
+
+
+def _of_pictures(people: pd.DataFrame) -> bool:
+    """Return True if an attribute describes pictures: it differs between the pictures of more than a tenth of the
+    people with several ones."""
+    several = people[people["pictures"] > 1]
+    return bool((several["label"].isna() & several["value"].isna()).mean() > _MOST_MIXED) if len(several) else False
 
 
 def _label(row: Mapping[object, object]) -> str:

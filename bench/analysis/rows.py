@@ -224,7 +224,7 @@ class Rows:
         data set, the first one counts."""
         self.results.require("people")
         found = self.results.samples("people")
-        columns = ["dataset", "subject", "attribute", "label", "value"]
+        columns = ["dataset", "subject", "attribute", "label", "value", "pictures"]
         if found.empty:
             return pd.DataFrame(columns=columns)
         return found.reindex(columns=columns).drop_duplicates(["dataset", "subject", "attribute"])

@@ -11,7 +11,7 @@ significant in at most 5 % of families.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,6 +60,7 @@ def group_gaps(strata: Ints, family: Sequence[GroupGap]) -> list[ShuffleTest]:
     scores and gets the memberships of another one. The difference is that of the plain means; where a group is not
     spread evenly over the strata, the test asks whether it differs beyond what the strata alone explain.
     """
+    family = [_one_judge(gap) for gap in family]
     observed = np.array([_gaps(g.member[None], [g])[0, 0] for g in family])
     drawn = np.full((DRAWS, len(family)), np.nan)
     alike: dict[bytes, list[int]] = {}
@@ -92,6 +93,13 @@ def paired(family: Sequence[tuple[Pool, Pool]]) -> list[ShuffleTest]:
     observed = loads.sum(axis=0)
     observed[[not (first.n and second.n) for first, second in family]] = np.nan
     return _tested(observed, observed, flips @ loads)
+
+
+def _one_judge(gap: GroupGap) -> GroupGap:
+    """Return a gap with the scores of all judges added up, if the group is the same for all of them."""
+    if len(gap.member) < 2 or (gap.member != gap.member[0]).any():
+        return gap
+    return replace(gap, sums=gap.sums.sum(0)[None], counts=gap.counts.sum(0)[None], member=gap.member[:1])
 
 
 def _orders(strata: Ints, at_once: int) -> Iterator[tuple[slice, Ints]]:

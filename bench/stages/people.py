@@ -21,7 +21,9 @@ def people_table(faces: Faces) -> pa.Table | None:
     rows: list[dict[str, Any]] = []
     for name, labels in faces.attributes.items():
         of_person = [labels[person == k] for k in range(len(people))]
-        rows += [{"subject": int(s), "attribute": name, **_known(own)} for s, own in zip(people, of_person, strict=True)]
+        rows += [
+            {"subject": int(s), "attribute": name, **_known(own)} for s, own in zip(people, of_person, strict=True)
+        ]
     return pa.Table.from_pylist(rows, schema=_SCHEMA) if rows else None
 
 

@@ -10,6 +10,7 @@ from bench.analysis.rows import Matrix, Rows
 from bench.analysis.table_model import Measurement, Table, TableMetric
 from bench.analysis.tables.ablation import TITLES, ablation_tables
 from bench.analysis.tables.attributes import attribute_tables
+from bench.analysis.tables.exposed import exposed_tables
 from bench.analysis.tables.goals import AUTHORISED, SSIM, UNAUTHORISED
 from bench.analysis.tables.leakage_ladder import ladder_tables
 from bench.analysis.tables.linkage import linkage_tables
@@ -74,7 +75,11 @@ TABLES: Mapping[str, TableKind] = {
     ),
 }
 # Tables of the whole run, over all its experiments.
-WHOLE: Mapping[str, Callable[[Rows], Sequence[Table]]] = {"ladder": ladder_tables, "verdict": verdict_tables}
+WHOLE: Mapping[str, Callable[[Rows], Sequence[Table]]] = {
+    "ladder": ladder_tables,
+    "verdict": verdict_tables,
+    "exposed": exposed_tables,
+}
 NAMES = (*TABLES, *WHOLE)
 
 

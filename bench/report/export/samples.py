@@ -93,7 +93,11 @@ def _of_cells(results: RunResults, name: str, cells: Sequence[str], columns: Seq
     ids = {str(find_cell(results, [cell])["cell"]) for cell in cells}
     chosen = [c for c in Rows(results).cells if c.cell in ids]
     by_cell = "cell" in _JOINED[name][0]
-    keys = ["cell"] if by_cell else [k for k in (_JOINED[name][0] if name in ("baselines", "people") else UPLOAD) if k in columns]
+    keys = (
+        ["cell"]
+        if by_cell
+        else [k for k in (_JOINED[name][0] if name in ("baselines", "people") else UPLOAD) if k in columns]
+    )
     values = [(c.cell,) if by_cell else c.upload_key for c in chosen]
     wanted = pd.DataFrame(values, columns=["cell"] if by_cell else list(UPLOAD))[keys].drop_duplicates()
     for rows in results.batches(name, {k: list(dict.fromkeys(wanted[k])) for k in keys}):
