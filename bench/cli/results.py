@@ -25,7 +25,7 @@ TABLE_FORMATS = ("csv", "json", "md", "latex")
 EXPORT_FORMATS = {
     "table": TABLE_FORMATS,
     "rows": ("parquet", "csv"),
-    "figure": ("svg", "pdf", "png"),
+    "figure": ("svg", "pdf", "png", "csv"),
 }
 CLAIM_FORMATS = ("table", "md", "json")
 
@@ -133,13 +133,13 @@ def _page_path(results: RunResults, folders: Folders) -> Path:
     metavar="ID",
     help="With --rows: only the rows of this cell, by its id or the beginning of it; may be given several times.",
 )
-@click.option("--figure", metavar="NUMBER", help="The paper's figure, such as 8, or sensitivity.")
+@click.option("--figure", metavar="NUMBER", help="The paper's figure, such as 8, or sensitivity, budget, knowledge.")
 @click.option(
     "--format",
     "fmt",
     metavar="FORMAT",
-    help="csv (default), json, md or latex for --table; parquet (default) or csv for --rows; svg (default), pdf or png "
-    "for --figure. Without it, the ending of FILE decides.",
+    help="csv (default), json, md or latex for --table; parquet (default) or csv for --rows; svg (default), pdf, png "
+    "or csv for --figure. Without it, the ending of FILE decides.",
 )
 @click.option(
     "-o",

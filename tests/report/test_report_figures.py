@@ -164,7 +164,7 @@ def test_one_noise_level_makes_no_chart(tmp_path: Path) -> None:
 
 def test_the_table_of_a_chart_holds_its_numbers(traded: RunResults) -> None:
     chart = charts(Rows(traded), "trade-off")[1]
-    table = chart.table
+    (table,) = chart.tables
     assert [c.label for c in table.columns] == ["0", "0.1", "0.2", "0.3"]
     assert [g.label for g in table.groups] == [p.title for p in chart.panels]
     assert table.groups[1].rows[4].measurements == chart.panels[1].curves[4].measurements

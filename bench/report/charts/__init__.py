@@ -5,7 +5,7 @@ These are plain data without a plotting library; `bench.report.charts.drawing` t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -40,21 +40,26 @@ class Curve:
 
 @dataclass(frozen=True, kw_only=True)
 class Panel:
-    """One pair of axes with its curves, for example those of one data set."""
+    """One pair of axes with its curves, for example those of one data set.
+
+    ``metric`` is that of its vertical axis, by default the one of its chart; ``defense`` the one that it is about.
+    """
 
     title: str
     curves: Sequence[Curve]
+    metric: TableMetric | None = None
+    defense: str = ""
 
     def spoken(self, chart: Chart) -> str:
         """Return the panel as a sentence for screen readers: the first and last value of each curve."""
-        q = chart.metric
+        q = self.metric or chart.metric
         ranges = [
             f"{c.label}: {q.shown(c.values[0])} to {q.shown(c.values[-1])}"
             if c.values
             else f"{c.label}: no measurement"
             for c in self.curves
         ]
-        span = f" from {chart.xs[0]:g} to {chart.xs[-1]:g}" if chart.xs else ""
+        span = f" from {chart.at(chart.xs[0])} to {chart.at(chart.xs[-1])}" if chart.xs else ""
         name = f"{chart.title}, {self.title}" if self.title else chart.title
         return f"{name}: {q.label} against {chart.x}{span}. {'; '.join(ranges)}."
 
@@ -65,7 +70,10 @@ class Chart:
 
     ``number`` is that of the paper's figure, empty for none. ``x`` is the label of the horizontal axis, and ``metric``
     that of the vertical one. ``source`` names the table of samples that the measurements are computed from. A
-    ``variant`` shows the same as another chart with a different metric.
+    ``variant`` shows the same as another chart with a different metric. ``name`` is the name of a chart that is no
+    figure of the paper, for exports. ``log``: the horizontal axis is logarithmic; ``positions`` names its positions,
+    where numbers do not. ``from_zero``: the vertical axis includes 0. ``synthetic``: faces are generated. ``noted``:
+    tooltips show notes of measurements.
     """
 
     number: str
@@ -78,19 +86,30 @@ class Chart:
     source: str
     variant: bool = False
     notes: Sequence[str] = field(default_factory=tuple)
+    name: str = ""
+    log: bool = False
+    positions: Mapping[float, str] = field(default_factory=dict)
+    from_zero: bool = False
+    synthetic: bool = False
+    noted: bool = False
+
+    def at(self, x: float) -> str:
+        """Return a horizontal position as text."""
+        return f"{x:g} ({self.positions[x]})" if x in self.positions else f"{x:g}"
 
     @property
     def xs(self) -> list[float]:
         """All horizontal positions, in rising order."""
         return sorted({x for p in self.panels for c in p.curves for x in c.xs})
 
-    @property
-    def range(self) -> tuple[float, float]:
-        """The lowest and highest number on the vertical axis, intervals included, in the unit that is shown."""
-        measurements = [f for p in self.panels for c in p.curves for f in c.measurements]
+    def range(self, metric: TableMetric) -> tuple[float, float]:
+        """Return the lowest and highest number on the vertical axes with a metric, intervals included, in the unit that
+        is shown."""
+        panels = [p for p in self.panels if (p.metric or self.metric) == metric]
+        measurements = [f for p in panels for c in p.curves for f in c.measurements]
         found = [v for f in measurements for v in (f.value, f.low, f.high) if v is not None]
-        scale = self.metric.scale
-        return (min(found) * scale, max(found) * scale) if found else (0.0, 1.0)
+        found += [0.0] if self.from_zero else []
+        return (min(found) * metric.scale, max(found) * metric.scale) if found else (0.0, 1.0)
 
     @property
     def banded(self) -> bool:
@@ -108,27 +127,37 @@ class Chart:
         return " ".join(p.spoken(self) for p in self.panels)
 
     @property
-    def table(self) -> Table:
-        """The same measurements as a table, with a row for each curve and a column for each position."""
+    def metrics(self) -> list[TableMetric]:
+        """The distinct metrics of the vertical axes of all panels."""
+        return list(dict.fromkeys(p.metric or self.metric for p in self.panels))
+
+    @property
+    def tables(self) -> list[Table]:
+        """The same measurements as tables, one for each metric, with a row for each curve and a column for each
+        position."""
+        return [self._table(metric, first=i == 0) for i, metric in enumerate(self.metrics)]
+
+    def _table(self, metric: TableMetric, *, first: bool) -> Table:
         xs = self.xs
         missing = Measurement(status="missing", reason="the suite does not contain this combination")
         groups = []
-        for panel in self.panels:
+        for panel in (p for p in self.panels if (p.metric or self.metric) == metric):
             made = []
             for curve in panel.curves:
                 known = dict(zip(curve.xs, curve.measurements, strict=True))
-                made.append(Row(label=curve.label, kind="model-free", measurements=[known.get(x, missing) for x in xs]))
-            groups.append(RowGroup(label=panel.title, rows=made))
+                found = [known.get(x, missing) for x in xs]
+                made.append(Row(label=curve.label, kind="model-free", measurements=found, defense=panel.defense))
+            groups.append(RowGroup(label=panel.title, rows=made, synthetic=self.synthetic))
         return Table(
-            name=f"figure-{self.number}",
+            name=f"figure-{self.number or self.name}",
             title=f"{self.title}: the numbers",
-            caption=f"{self.metric.label}, by {self.x}.",
-            columns=[Column(label=f"{x:g}", metric=self.metric) for x in xs],
+            caption=f"{metric.label}, by {self.x}.",
+            columns=[Column(label=self.at(x), metric=metric) for x in xs],
             groups=groups,
             experiment=self.experiment,
             source=self.source,
             row_heading="Line",
-            notes=self.notes,
+            notes=self.notes if first else (),
         )
 
 
@@ -187,6 +216,24 @@ class Scatter:
     verdict: str
     zone: tuple[float, float, float, float] | None = None
     notes: Sequence[str] = field(default_factory=tuple)
+
+    @property
+    def tables(self) -> list[Table]:
+        """The same measurements as a table, with a row for each setting."""
+        rows = [Row(label=s.label, kind="model-free", measurements=[s.x, s.y], defense=s.label) for s in self.spots]
+        return [
+            Table(
+                name="figure-sensitivity",
+                title=f"{self.title}: the numbers",
+                caption=f"{self.y.label} and {self.x.label}.",
+                columns=[Column(label=m.label, metric=m) for m in (self.x, self.y)],
+                groups=[RowGroup(label="", rows=rows)],
+                experiment=self.experiment,
+                source="samples/verification",
+                row_heading="Setting",
+                notes=self.notes,
+            )
+        ]
 
     @property
     def spoken(self) -> str:

@@ -33,19 +33,26 @@ def specification(chart: Chart | PointPlot | Scatter, theme: Theme = PAGE, colum
     """
     if isinstance(chart, Chart):
         columns = max(1, min(columns, len(chart.panels)))
-        panel = _curves(chart, theme, theme.wide / columns - theme.around)
-        panels = [(p.title, _panel_data(chart, p, theme)) for p in chart.panels]
+        width = theme.wide / columns - theme.around
+        kinds = {metric: _curves(chart, metric, theme, width) for metric in chart.metrics}
+        panels = [(p.title, kinds[p.metric or chart.metric], _panel_data(chart, p, theme)) for p in chart.panels]
     else:
         points = points_of(chart) if isinstance(chart, Scatter) else chart
         columns = 1
         panel = _points(points, theme, theme.wide - theme.around)
-        panels = [("", _point_data(points, theme))]
-    with alt.data_transformers.enable(consolidate_datasets=False):
-        made = {key: value for key, value in panel.to_dict().items() if key not in ("$schema", "config")}
-    # Panels differ only in their titles and data, so one is built and copied: Altair would validate each many times.
-    drawn = [{**made, "title": title, "data": {"values": data}} for title, data in panels]
+        panels = [("", panel, _point_data(points, theme))]
+    # Panels with one metric differ only in their titles and data, so one is built and copied: Altair would validate
+    # each many times.
+    made = {id(panel): _plain(panel) for panel in {id(panel): panel for _, panel, _ in panels}.values()}
+    drawn = [{**made[id(panel)], "title": title, "data": {"values": data}} for title, panel, data in panels]
     params = [{"name": "hidden", "value": []}, {"name": "stressed", "value": ""}] if theme.interactive else []
     return {"params": params, "concat": drawn, "columns": columns, "spacing": 12}
+
+
+def _plain(panel: alt.LayerChart) -> dict[str, Any]:
+    """Return a panel as a specification without its configuration."""
+    with alt.data_transformers.enable(consolidate_datasets=False):
+        return {key: value for key, value in panel.to_dict().items() if key not in ("$schema", "config")}
 
 
 def sheet(charts: Sequence[tuple[str, Chart | PointPlot | Scatter]], theme: Theme = PRINT) -> dict[str, Any]:
@@ -76,11 +83,11 @@ def shared() -> dict[str, Any]:
 # ---- curves ----------------------------------------------------------------------------------------------------------
 
 
-def _curves(chart: Chart, theme: Theme, width: float) -> alt.LayerChart:
-    """Return the layers of a panel of curves, without data: bands of intervals, lines, marks, published values, and
-    invisible marks for tooltips."""
+def _curves(chart: Chart, metric: TableMetric, theme: Theme, width: float) -> alt.LayerChart:
+    """Return the layers of a panel of curves with a metric, without data: bands of intervals, lines, marks, published
+    values, and invisible marks for tooltips."""
     names, styles = zip(*chart.legend, strict=True) if chart.legend else ((), ())
-    x, y = _curve_axes(chart)
+    x, y = _curve_axes(chart, metric)
     looks = _Looks(names=names, theme=theme, styles=styles, markers=[None] * len(names))
     base = alt.Chart().encode(x=x, y=y)
     layers = []
@@ -96,42 +103,49 @@ def _curves(chart: Chart, theme: Theme, width: float) -> alt.LayerChart:
         tick = base.mark_tick(thickness=theme.line, size=2.5 * theme.mark**0.5, orient="horizontal")
         layers.append(tick.encode(alt.Y("paper:Q"), _COLOUR, opacity=clear))
     if theme.interactive:
-        tooltip = {"series": "line", "at": chart.x, **_tooltip_lines("y", chart.metric)}
+        tooltip = {"series": "line", "at": chart.x, **_tooltip_lines("y", metric)}
+        tooltip |= {"note": "attack"} if chart.noted else {}
         layers.append(_tooltip_layer(base, theme, tooltip))
     return _layered(layers, theme, width=width, height=0.6 * theme.tall)
 
 
-def _curve_axes(chart: Chart) -> tuple[alt.X, alt.Y]:
-    """Return the axes of a chart of curves: the same ranges for all panels, so that they can be compared, and at most
-    seven ticks, which are at positions of measurements."""
-    low, high = chart.range
+def _curve_axes(chart: Chart, metric: TableMetric) -> tuple[alt.X, alt.Y]:
+    """Return the axes of a chart of curves: the same ranges for all panels with a metric, so that they can be compared,
+    and at most seven ticks, which are at positions of measurements."""
+    low, high = chart.range(metric)
     room = 0.04 * (high - low) or 0.05
     xs = chart.xs or [0.0, 1.0]
-    margin = 0.02 * (xs[-1] - xs[0]) or 0.05
     ticks = xs[:: -(-len(xs) // _TICKS)]
-    x = alt.X("x:Q").title(chart.x).scale(domain=[xs[0] - margin, xs[-1] + margin], nice=False, zero=False)
-    y = alt.Y("y:Q").title(_title(chart.metric)).scale(domain=[low - room, high + room], nice=False, zero=False)
+    x = alt.X("x:Q").title(chart.x)
+    if chart.log:
+        margin = (xs[-1] / xs[0]) ** 0.02
+        x = x.scale(type="log", domain=[xs[0] / margin, xs[-1] * margin], nice=False)
+    else:
+        margin = 0.02 * (xs[-1] - xs[0]) or 0.05
+        x = x.scale(domain=[xs[0] - margin, xs[-1] + margin], nice=False, zero=False)
+    y = alt.Y("y:Q").title(_title(metric)).scale(domain=[low - room, high + room], nice=False, zero=False)
     return x.axis(values=ticks, format="~g"), y
 
 
 def _panel_data(chart: Chart, which: Panel, theme: Theme) -> list[dict[str, Any]]:
     names = [label for label, _ in chart.legend]
     return [
-        _curve_datum(chart, theme, c.label, names.index(c.label), x, measurement)
+        _curve_datum(chart, which.metric or chart.metric, theme, c.label, names.index(c.label), x, measurement)
         for c in which.curves
         for x, measurement in zip(c.xs, c.measurements, strict=True)
     ]
 
 
 def _curve_datum(
-    chart: Chart, theme: Theme, label: str, index: int, x: float, measurement: Measurement
+    chart: Chart, metric: TableMetric, theme: Theme, label: str, index: int, x: float, measurement: Measurement
 ) -> dict[str, Any]:
     """Return one point of a curve: its position, its look, and its measurement."""
-    paper = {} if measurement.paper is None else {"paper": _scaled(chart.metric, measurement.paper)}
+    paper = {} if measurement.paper is None else {"paper": _scaled(metric, measurement.paper)}
     style = chart.legend[index][1]
-    about = {"series": label, "key": f"s{index}", "kind": "", "x": x, "at": f"{x:g}"}
+    about = {"series": label, "key": f"s{index}", "kind": "", "x": x, "at": chart.at(x)}
+    about |= {"note": measurement.note or ""} if chart.noted else {}
     about |= {"colour": theme.of(style), "dash": list(dash(style))}
-    return about | _numbers("y", chart.metric, measurement) | paper
+    return about | _numbers("y", metric, measurement) | paper
 
 
 # ---- points ----------------------------------------------------------------------------------------------------------

@@ -123,6 +123,7 @@ def _chart(
         panels=panels,
         source=metric_named(form.up).source,
         variant=form is not FORMS[0],
+        synthetic=any(c.synthetic for c in cells),
     )
     intervals = "Bands: 95 % intervals." if made.banded else "95 % intervals are in the table."
     return replace(made, notes=[f"{counted(made)} {intervals}"])

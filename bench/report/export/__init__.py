@@ -121,7 +121,8 @@ def _better(column: Column, measurement: Measurement) -> str | None:
     return better or None
 
 
-def _csv(tables: Sequence[Table]) -> str:
+def csv_of(tables: Sequence[Table]) -> str:
+    """Return tables as CSV, one record per measurement."""
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, FIELDS, lineterminator="\n")
     writer.writeheader()
@@ -380,7 +381,7 @@ def latex_escape(text: str) -> str:
 
 
 FORMATS: Mapping[str, Callable[[Sequence[Table]], str]] = {
-    "csv": _csv,
+    "csv": csv_of,
     "json": _json,
     "md": _markdown,
     "latex": _latex,

@@ -23,7 +23,9 @@ from bench.core.files import write_atomically
 from bench.core.text import plural
 from bench.report.page import (
     assets,
+    attack_strength,
     claims,
+    exposed,
     judges,
     leakage_ladder,
     provenance,
@@ -33,7 +35,7 @@ from bench.report.page import (
     threshold_tables,
 )
 from bench.report.page.evidence import Evidence, order, support
-from bench.report.page.experiments import ExperimentSection, parts
+from bench.report.page.experiments import DrawnChart, DrawnScatter, ExperimentSection, parts
 from bench.report.page.image_budget import Album
 from bench.report.page.missing_cells import gaps, smaller_batches, unfinished
 from bench.report.page.recommendation import RecommendationSection, rulings
@@ -56,6 +58,7 @@ def render(results: RunResults, sections: Sequence[Section] = (), *, include_rea
     found = parts(rows, include_real_faces, album)
     judged = several_runs.judge(rows)
     ruled = rulings(rows)
+    strength = attack_strength.section(rows)
     context: dict[str, Any] = {
         "suite": results.run.suite,
         "unfinished": unfinished(rows),
@@ -65,6 +68,8 @@ def render(results: RunResults, sections: Sequence[Section] = (), *, include_rea
         "real": list(dict.fromkeys(c.dataset for c in rows.cells if not c.synthetic)),
         "parts": found,
         "ladder": leakage_ladder.drawn(rows),
+        "strength": strength,
+        "exposed": exposed.section(rows),
         "verdicts": ruled,
         "judges": judges.sentence(rows),
         "shared_facts": judges.shared_facts(rows),
@@ -90,7 +95,8 @@ def render(results: RunResults, sections: Sequence[Section] = (), *, include_rea
         "totals": provenance.totals(rows),
         "sections": [_section(s) for s in sections],
     }
-    plots = _plots(found, ruled)
+    drawn = [d for part in found for d in (*part.charts, part.scatter) if d]
+    plots = _plots([*drawn, *(strength.charts if strength else ())], ruled)
     scripts = assets.scripts(charts=bool(plots), tables=bool(found))
     context |= {
         "styles": assets.styles(),
@@ -105,9 +111,9 @@ def render(results: RunResults, sections: Sequence[Section] = (), *, include_rea
     return finished(html, scripts)
 
 
-def _plots(found: Sequence[ExperimentSection], ruled: Sequence[RecommendationSection]) -> dict[str, Any]:
+def _plots(drawn: Sequence[DrawnChart | DrawnScatter], ruled: Sequence[RecommendationSection]) -> dict[str, Any]:
     """Return the plots of the page by their ids, with what they share; empty if the page has none."""
-    plots = {d.id: d.plot for part in found for d in (*part.charts, part.scatter) if d}
+    plots = {d.id: d.plot for d in drawn}
     plots |= {one.chart: one.plot for one in ruled if one.plot}
     if not plots:
         return {}

@@ -133,7 +133,7 @@ def _section(rows: Rows, name: str, i: int, wall: Wall) -> ExperimentSection:
     folded = swept or len({s.defense for s in found if s.kind == "authorised"}) > FEW
     shown = [t for t in tables if t.name not in ASIDE]
     main = [t for t in shown if t.name == number] or shown[:1]
-    drawn = [_drawn_chart(chart, f"x{i}-{k}") for k, chart in enumerate(charts(rows, name))]
+    drawn = [drawn_chart(chart, f"x{i}-{k}") for k, chart in enumerate(charts(rows, name))]
     main = [] if swept or (drawn and not number and not matrices) else main
     scatter = _drawn_scatter(rows, name, i) if swept else None
     headlines = [a for m in matrices for a in answers(rows, m, [s for s in found if s.experiment == m.experiment])]
@@ -192,15 +192,16 @@ def _title(
 # ---- drawings --------------------------------------------------------------------------------------------------------
 
 
-def _drawn_chart(chart: Chart, name: str) -> DrawnChart:
+def drawn_chart(chart: Chart, name: str) -> DrawnChart:
     """Return a chart with its specification and legend; ``name`` is its id on the page."""
     from bench.report.charts import drawing  # This import is slow, and not every page has charts.
 
-    kind = "-lpips" if chart.variant else ""
+    kind = chart.number or chart.name or "noise"
+    told = chart.title if chart.name else chart.experiment
     return DrawnChart(
         chart=chart,
         id=name,
-        plot=drawing.plot(chart, file_name(f"figure-{chart.number or 'noise'}{kind}-{chart.experiment}")),
+        plot=drawing.plot(chart, file_name(f"figure-{kind}{'-lpips' if chart.variant else ''}-{told}")),
         legend=[LegendEntry(key=f"s{i}", label=label, swatch=swatch(s)) for i, (label, s) in enumerate(chart.legend)],
     )
 

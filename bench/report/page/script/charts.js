@@ -93,7 +93,7 @@
   // ---- downloads: the whole plot with its legend, in light colours, on white
 
   const WIDTH = 900; // The width of a download, in pixels.
-  const TEXTS = new Set(["domain", "title", "text", "label", "mark", "series"]); // Keys with text, never a colour.
+  const TEXTS = new Set(["domain", "title", "text", "label", "mark", "series", "note"]); // Keys with text, never a colour.
 
   /** Return a copy of a specification in which every colour that the map `light` has is replaced. */
   function recoloured(value, light, key = "") {
