@@ -32,9 +32,9 @@ class Recommendation:
     ``attackers`` are the names of all attackers that a defense faced. ``fair`` are the defenses that could be chosen
     because they faced all of them and leak less than no protection; ``pointless`` are those that faced all of them and
     do not leak less. ``useful`` are those of ``fair`` that meet the bars of utility. ``best`` is the one to use if one
-    has to be used, None if none could be chosen. ``rivals`` are those among which it is the best by one number, itself
-    included: if attacks beat chance on some useful defenses only, all others. ``share`` is the share of draws in which
-    it is the best of them, None if it is the only one.
+    has to be used, None if none could be chosen; of useful ones, those on which no attack beat chance come first.
+    ``share`` is the share of draws in which it is the best by its leakage (by its utility if none is useful), None if it
+    is the only choice.
     """
 
     goal: Goal
@@ -44,7 +44,6 @@ class Recommendation:
     pointless: Sequence[AssessedDefense] = ()
     useful: Sequence[AssessedDefense] = ()
     best: AssessedDefense | None = None
-    rivals: Sequence[AssessedDefense] = ()
     share: float | None = None
 
     @property
@@ -93,9 +92,7 @@ def recommend(rows: Rows, goal: Goal = "recognition") -> Recommendation:
     faced_all = [i for i, e in enumerate(entries) if e.candidate and not e.untried]
     fair = [i for i in faced_all if entries[i].protects is not False]
     useful = [i for i in fair if entries[i].useful]
-    silent = [i for i in useful if entries[i].leaks is False]
-    rivals = silent or useful or fair
-    best, share = _best(entries, drawn, useful=bool(useful), rivals=rivals)
+    best, share = _best(entries, drawn, useful=bool(useful), rivals=useful or fair)
     return Recommendation(
         goal=goal,
         entries=entries,
@@ -104,7 +101,6 @@ def recommend(rows: Rows, goal: Goal = "recognition") -> Recommendation:
         pointless=[entries[i] for i in faced_all if i not in fair],
         useful=[entries[i] for i in useful],
         best=None if best is None else entries[best],
-        rivals=[entries[i] for i in rivals],
         share=share,
     )
 
@@ -177,14 +173,15 @@ def _best(
 ) -> tuple[int | None, float | None]:
     """Return the index of the best of some ``rivals``, and the share of draws in which it is the best of them.
 
-    It is the one that leaks least if all are ``useful``, and else the one with the highest utility. The share is None
-    without rivals.
+    If all are ``useful``, it is the one that leaks least of those on which no attack beat chance, or of all if there is
+    none; otherwise it is the one with the highest utility. The share is that in which it leaks least, or has the highest
+    utility; None without rivals.
     """
     if not rivals:
         return None, None
     values = drawn.leakage if useful else -drawn.utility
     rank = {i: (entries[i].leakage.value or 0.0, -(entries[i].utility.value or 0.0)) for i in rivals}
-    best = min(rivals, key=lambda i: rank[i] if useful else rank[i][::-1])
+    best = min(rivals, key=lambda i: (entries[i].leaks is not False, *rank[i]) if useful else rank[i][::-1])
     others = [i for i in rivals if i != best]
     if not others:
         return best, None

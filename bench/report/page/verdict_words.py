@@ -61,7 +61,7 @@ def what_leaks(entry: AssessedDefense) -> str:
         said.append("two uploads of one person can be linked")
     if "attributes" in leaking:
         said.append(f"it reveals attributes ({listed(revealed(entry))})")
-    return joined_labels(said)
+    return " and ".join(said)
 
 
 def revealed(entry: AssessedDefense) -> list[str]:
@@ -180,15 +180,15 @@ def _certainty(found: Recommendation, best: AssessedDefense) -> str:
     conditions = [f"faced every attack ({listed(found.attackers)})", "leaked less than no protection"]
     if found.useful and bars:
         conditions.append(f"met the bars for utility ({bars})")
-    if len(found.rivals) < len(found.useful):
-        conditions.append("leaked nothing beyond chance")
     which = f"{', '.join(conditions[:-1])} and {conditions[-1]}"
     missed = "" if found.useful else f" No such defense meets the bars for utility ({bars})."
     if found.share is None:
         return f"It is the only defense that {which}.{missed}"
-    rivals = len(found.rivals)
+    rivals = len(found.useful or found.fair)
     most = "leaks least" if found.useful else "keeps most"
-    return f"Of {rivals} defenses that {which}, it {most} in {_draws(found.share)}.{missed}"
+    only = best.leaks is False and any(e.leaks for e in found.useful)
+    chosen = " It is chosen because no attack beat chance on it, as attacks did on others." if only else ""
+    return f"Of {rivals} defenses that {which}, it {most} in {_draws(found.share)}.{chosen}{missed}"
 
 
 def _draws(share: float) -> str:
