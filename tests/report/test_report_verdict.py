@@ -23,7 +23,8 @@ from bench.analysis.dominance import dominates, draw, interval
 from bench.analysis.pooling import Pool, SampleScores
 from bench.analysis.rows import Rows
 from bench.analysis.tables import build
-from bench.analysis.tables.recommendation import AssessedDefense, Recommendation, recommend
+from bench.analysis.tables.assessed_defense import AssessedDefense
+from bench.analysis.tables.recommendation import Recommendation, recommend
 from bench.report.page import render
 from bench.report.page.recommendation import pareto, rulings
 from bench.report.page.verdict_words import headline
@@ -280,8 +281,8 @@ def test_what_is_not_there_has_its_reason(tmp_path: Path) -> None:
         (
             {},
             0.0,
-            "Use A: no attack beat chance (40 independent people; a leak of 9.4 points would have been seen with 80 % "
-            "power).",
+            "Use A: no attack of this run beat chance; with 40 independent people a leak of 9.4 points would have been "
+            "seen with 80 % power.",
         ),
         (
             {"A": 0.5, "B": 0.4},
@@ -411,10 +412,10 @@ def test_the_verdict_is_exported(tmp_path: Path) -> None:
     assert not table.ranked
     found = {row.label: row for row in table.groups[0].rows}
     assert found["A"].measurements[3].value == 0.2
-    assert found["A"].flags == ["worst of 2 attacks: recface (rebuilt)", "leaks"]
+    assert found["A"].flags == ["worst of 2 attacks: recface (rebuilt)", "leaks in recognition, reconstruction"]
     assert found["B"].flags == [
         "worst of 1 attack: abuse (abuse)",
-        "leaks",
+        "leaks in recognition",
         "not tried: recface",
         "dominated by A",
     ]
@@ -439,12 +440,12 @@ def test_the_worst_of_twelve_attacks_at_chance_is_no_leak(tmp_path: Path) -> Non
     assert alone.leaks is True
     found = recommend(scored(tmp_path / "twelve", [replace(one, attacks=TWELVE)], {}, leaks | clean))
     a = entry(found, "A")
-    assert (a.leaks, a.leakage.value, a.people) == (False, 3 / 40, 40)
+    assert (a.leaks, a.leakage.value, a.people()) == (False, 3 / 40, 40)
     assert {t.test.family for t in a.tried if t.test is not None} == {12}
     assert a.worst is not None
     assert a.worst.enrolled.n == 20  # Genuine pairs only.
-    assert headline(found).startswith("Use A: no attack beat chance (40 independent people; a leak of ")
-    assert (a.detectable or 0) > (alone.detectable or 1)
+    assert headline(found).startswith("Use A: no attack of this run beat chance; with 40 independent people a leak of ")
+    assert (a.detectable("recognition") or 0) > (alone.detectable("recognition") or 1)
 
 
 def test_attackers_are_the_same_only_with_the_same_parameters(tmp_path: Path) -> None:

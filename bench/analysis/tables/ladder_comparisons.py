@@ -15,17 +15,20 @@ from bench.analysis.measured_pools import measured
 from bench.analysis.measures import metric_named
 from bench.analysis.pooling import Pool, SampleScores
 from bench.analysis.rows import Rows
+from bench.analysis.sample_metric import LINKED, RECOGNISED
 from bench.analysis.sample_values import numbers
 from bench.analysis.table_model import Measurement, TableMetric, absent
 from bench.analysis.tables.attributes import estimated
 from bench.analysis.tables.row_layout import sides_of
 from bench.analysis.tables.summary import BASELINES, baselines
 
-Rung = Literal["pixels", "identity", "attributes"]
-RUNGS: tuple[Rung, ...] = ("pixels", "identity", "attributes")
+Rung = Literal["pixels", "identity", "linkage", "attributes"]
+RUNGS: tuple[Rung, ...] = ("pixels", "identity", "linkage", "attributes")
 OTHERS, CONSTANT = "answers on other people", "constant answer"
 PIXELS = ("ssim", "psnr", "lpips")
 _NO_JUDGE = "no held-out recogniser evaluates it"
+_NO_PICTURE = "this attack links uploads, and shows no picture"
+_NO_LINKS = "this attack links no uploads"
 _NO_ATTRIBUTES = "the suite runs no attribute attack on what this attack ends with"
 LABELS = {
     "ssim": "SSIM",
@@ -34,17 +37,22 @@ LABELS = {
     "fmr-match": "matched to this photo",
     "enrolled-match": "matched to another photo",
     "rank-1": "first of all originals",
+    "link-match": "pairs linked",
+    "link-auc": "link AUC",
 }
-# The measured chance level of each metric of identity.
+# The measured chance level of each metric of identity, and of links.
 _CHANCE = {
     "fmr-match": "impostor-match",
     "enrolled-match": "impostor-match-enrolled",
     "rank-1": "rank-1-chance",
 }
+_LINK_CHANCE = {"link-match": "link-match-chance", "link-auc": "link-auc-chance"}
 _AGAINST = {
     "fmr-match": "strangers matched at the same threshold",
     "enrolled-match": "strangers matched at the same threshold",
     "rank-1": "chance",
+    "link-match": "permuted pairs linked at the same threshold",
+    "link-auc": "permuted pairs",
 }
 
 # The defense, its parameters, the authorised models, the kind of upload, and the attack that made the picture.
@@ -115,12 +123,19 @@ class CandidateBuilder:
         self.pools: dict[tuple[str, str], Pool] = {}
         described_in = [e for e in rows.experiments if any(e in of for of in described.values())]
         self.attributes = estimated(rows, *described_in) if described_in else []
+        self.links = any(c.outputs in LINKED for c in rows.cells)
 
     def candidates(self, cells: Sequence[CellRow]) -> list[Candidates]:
-        """Return the candidates of each comparison of an attack on a defense, rung by rung."""
-        judged = [c for c in cells if c.outputs != "attributes"]
-        alone = [[c] for c in (*self.pixels(cells), *self.identity(judged))]
-        return [*alone, *(self.attribute(cells[0], name) for name in self.attributes)]
+        """Return the candidates of each comparison of an attack on a defense, rung by rung.
+
+        An attack that links uploads has no picture, and so neither pixels nor attributes.
+        """
+        judges = [c for c in cells if c.outputs != "attributes" and self.sides.judges(c)]
+        identity = self.against_chance(judges, "identity", _CHANCE, _NO_JUDGE, RECOGNISED)
+        links = self.against_chance(judges, "linkage", _LINK_CHANCE, _NO_LINKS, LINKED) if self.links else []
+        alone = [[c] for c in (*self.pixels(cells), *identity, *links)]
+        pictured = cells[0].outputs not in LINKED
+        return [*alone, *(self.attribute(cells[0], name, pictured) for name in self.attributes)]
 
     def pixels(self, cells: Sequence[CellRow]) -> list[Candidate]:
         """Compare each similarity of pictures with the most similar kind of pictures without the face."""
@@ -129,6 +144,7 @@ class CandidateBuilder:
             self.held[experiment] = baselines(self.rows, experiment)
         made = []
         metrics = [metric_named(name) for name in PIXELS]
+        pictured = cells[0].outputs not in LINKED
         for metric, (found, pool) in zip(metrics, measured(self.rows, cells, *metrics), strict=True):
             name = metric.name
             known = {kind: of[name] for kind, of in self.held[experiment].items() if of[name].value is not None}
@@ -140,7 +156,7 @@ class CandidateBuilder:
                 rung="pixels",
                 label=LABELS[name],
                 metric=metric,
-                measurement=replace(found, role="any"),
+                measurement=replace(found, role="any") if pictured else absent("not tested", _NO_PICTURE),
                 baseline=baseline,
                 against=BASELINES[most] if most else "",
             )
@@ -157,33 +173,36 @@ class CandidateBuilder:
                     pool.add(SampleScores(values, own["sample_id"].to_numpy(), f"{dataset}, without the face"))
         return self.pools[experiment, column]
 
-    def identity(self, cells: Sequence[CellRow]) -> list[Candidate]:
-        """Compare each metric of re-identification by held-out recognisers with its measured chance level."""
-        judges = [c for c in cells if self.sides.judges(c)]
-        metrics = [metric_named(name) for of in _CHANCE.items() for name in of]
+    def against_chance(
+        self, cells: Sequence[CellRow], rung: Rung, levels: Mapping[str, str], otherwise: str, outputs: frozenset[str]
+    ) -> list[Candidate]:
+        """Compare each metric of a rung, by held-out recognisers, with its measured chance level, the other name of
+        ``levels``; ``otherwise`` is why an attack without these ``outputs`` has none."""
+        judges = [c for c in cells if c.outputs in outputs]
+        metrics = [metric_named(name) for of in levels.items() for name in of]
         read = (
             dict(zip((m.name for m in metrics), measured(self.rows, judges, *metrics), strict=True)) if judges else {}
         )
         made = []
-        for name, chance in _CHANCE.items():
-            nothing = absent("not tested", _NO_JUDGE), Pool()
+        for name, chance in levels.items():
+            nothing = absent("not tested", otherwise), Pool()
             (found, pool), (baseline, level) = read.get(name, nothing), read.get(chance, nothing)
             about = BaselineComparison(
-                rung="identity",
+                rung=rung,
                 label=LABELS[name],
                 metric=metric_named(name),
                 measurement=replace(found, role="unauthorised") if judges else found,
                 baseline=baseline,
                 against=_AGAINST[name],
             )
-            made.append(_candidate(about, pool, level, share=True))
+            made.append(_candidate(about, pool, level, share=metric_named(name).share))
         return made
 
-    def attribute(self, cell: CellRow, name: str) -> list[Candidate]:
+    def attribute(self, cell: CellRow, name: str, pictured: bool = True) -> list[Candidate]:
         """Compare an attribute, in each of its estimates, with the same answers on other people, or with a constant
-        answer in runs that did not permute them."""
+        answer in runs that did not permute them. None is estimated if the attack has no picture."""
         metrics = [metric_named(f"{family}:{name}") for family in ("similarity", "permuted", "baseline")]
-        by_experiment = self.described.get(where(cell), {})
+        by_experiment = self.described.get(where(cell), {}) if pictured else {}
         own = by_experiment.get(cell.experiment)
         made = []
         for by_attack in [own] if own else by_experiment.values():
@@ -214,6 +233,11 @@ def _candidate(about: BaselineComparison, found: Pool, chance: Pool | None, *, s
 
 
 # ---- tests -----------------------------------------------------------------------------------------------------------
+
+
+def untested(candidates: Candidates) -> list[Candidate]:
+    """Return candidates that are not tested and belong to no family: they are shown and conclude nothing."""
+    return [replace(c, compared=None) for c in candidates]
 
 
 def tested(entries: Sequence[Sequence[Candidates]]) -> list[list[BaselineComparison]]:

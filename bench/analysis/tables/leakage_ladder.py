@@ -1,6 +1,7 @@
-"""The leakage ladder: what remains of the pixels, the identity and the attributes of a face after each attack.
+"""The leakage ladder: what remains of the pixels, the identity and the attributes of a face after each attack, and
+whether two uploads of one person can be linked.
 
-The three rungs can disagree: a picture can be less similar to the original than a picture without the face, and
+The rungs can disagree: a picture can be less similar to the original than a picture without the face, and
 held-out recognisers still match it to the person. So every measurement is shown beside its baseline, the same metric
 where nothing of the face is left: pictures without the face, strangers who are matched at the same threshold, chance,
 the answers on other people. Whether a measurement lies beyond its baseline is tested with all others of its rung
@@ -24,26 +25,31 @@ from bench.analysis.tables.ladder_comparisons import (
     CandidateBuilder,
     Where,
     tested,
+    untested,
     where,
 )
-from bench.analysis.tables.questions import PRIMARY
+from bench.analysis.tables.questions import PRIMARY, by_design
 from bench.analysis.tables.row_layout import kind_of
+from bench.analysis.tables.self_checks import WEAK, marks
 from bench.analysis.tables.summary import POOLED
 from bench.core.domain import Goal
 from bench.core.text import joined_labels, plural
 
-SAFE, LEAKY, DESCRIBED = "pixel-safe", "identity-leaky", "attribute-leaky"
+SAFE, LEAKY, LINKABLE, DESCRIBED = "pixel-safe", "identity-leaky", "linkable", "attribute-leaky"
 BOTH = "safe by pixels, leaky by identity"
 MEANING = {
     SAFE: "SSIM is significantly lower than the highest baseline: the mean SSIM of the most similar pictures that hold "
     "nothing of the face",
     LEAKY: "held-out recognisers match significantly more pictures to the person, on the very photo or on another one "
     "of the person, than they match to strangers at the same threshold",
+    LINKABLE: "two uploads of one person score significantly higher, or are linked significantly more often, than "
+    "pairs whose second upload is that of another pair",
     DESCRIBED: "the answers on an attribute are significantly nearer to those on the original than the same answers "
     "on other people are",
     BOTH: f"both {SAFE} and {LEAKY}: by its pixels the face is gone, and other networks still find the person",
 }
 UPLOADED = "as uploaded"
+BY_DESIGN = "the service itself: recognises by design, not counted"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +57,9 @@ class LadderEntry:
     """What one attack of an experiment on one defense reveals, rung by rung; data sets are pooled.
 
     ``leaky``: the attack learned from the people on whom it is evaluated, so that it never counts. ``rebuilt``: the
-    attack makes a picture of its own.
+    attack makes a picture of its own. ``remark`` says why the attack is not counted otherwise, or that it is weak, and
+    is empty for most: its attacker failed its self-check, or the service does what it is meant to. ``control``: the
+    defense is a control of the run. ``links``: the attack links uploads.
     """
 
     experiment: str
@@ -64,6 +72,9 @@ class LadderEntry:
     synthetic: bool
     comparisons: Sequence[BaselineComparison]
     goal: Goal = "recognition"
+    remark: str = ""
+    control: bool = False
+    links: bool = False
 
     def comparison(self, label: str) -> BaselineComparison:
         """Return the comparison with this label, one of the values of `LABELS` or an attribute."""
@@ -90,6 +101,11 @@ class LadderEntry:
         return self.match.leaks is True or (self.enrolled is not None and self.enrolled.leaks is True)
 
     @property
+    def linkable(self) -> bool:
+        """True if two uploads of one person can be linked."""
+        return any(r.leaks is True for r in self.comparisons if r.rung == "linkage")
+
+    @property
     def both(self) -> bool:
         """True if it is safe by pixels and leaky by identity."""
         return self.hides_pixels and self.ssim.safe and self.identified
@@ -101,15 +117,18 @@ class LadderEntry:
 
     @property
     def described(self) -> list[str]:
-        """The attributes that leak; none where the goal is to keep the picture, which shows them."""
-        return [r.label for r in self.comparisons if r.rung == "attributes" and r.leaks and self.hides_pixels]
+        """The attributes that leak; none where the goal keeps them on purpose."""
+        hidden = PURPOSES[self.goal].hides_attributes
+        return [r.label for r in self.comparisons if r.rung == "attributes" and r.leaks and hidden]
 
     @property
     def flags(self) -> list[str]:
         """The conclusions from all comparisons, by the keys of `MEANING`."""
         safe = self.hides_pixels and self.ssim.safe
         found = [BOTH] if self.both else [SAFE] * safe + [LEAKY] * self.identified
-        return found + ([f"{DESCRIBED}: {', '.join(self.described)}"] if self.described else [])
+        found += [LINKABLE] * self.linkable
+        found += [f"{DESCRIBED}: {', '.join(self.described)}"] if self.described else []
+        return found + ([self.remark] if self.remark else [])
 
 
 # ---- what is measured ------------------------------------------------------------------------------------------------
@@ -125,9 +144,9 @@ def ladder(rows: Rows) -> list[LadderEntry]:
     """
     climbed: dict[tuple[str, str, str, str], list[CellRow]] = {}
     described: dict[Where, dict[str, dict[str, list[CellRow]]]] = {}  # Then by experiment and attack.
-    for cell in select(rows, outputs=("recognition", "images")):
+    for cell in select(rows, outputs=("recognition", "images", "links")):
         climbed.setdefault((cell.experiment, cell.defense, cell.authorised, cell.attack), []).append(cell)
-    known = {where(cell) for own in climbed.values() for cell in own}
+    known = {where(cell) for own in climbed.values() for cell in own if cell.outputs != "links"}
     alone: dict[tuple[str, Where], list[CellRow]] = {}
     for cell in select(rows, outputs="attributes"):
         by_experiment = described.setdefault(where(cell), {})
@@ -135,8 +154,12 @@ def ladder(rows: Rows) -> list[LadderEntry]:
         if where(cell) not in known:
             alone.setdefault((cell.experiment, where(cell)), []).append(cell)
     make, attacked = CandidateBuilder(rows, described), [*climbed.values(), *alone.values()]
-    compared = tested([make.candidates(cells) for cells in attacked])
-    found = [_entry(cells, comparisons) for cells, comparisons in zip(attacked, compared, strict=True)]
+    remarks = [_remark(rows, cells[0]) for cells in attacked]
+    candidates = [
+        [untested(c) for c in found] if remark not in ("", WEAK) else found
+        for found, remark in zip(map(make.candidates, attacked), remarks, strict=True)
+    ]
+    found = [_entry(*each) for each in zip(attacked, tested(candidates), remarks, strict=True)]
     order = {defense: i for i, defense in enumerate(dict.fromkeys(e.defense for e in found))}
     kinds: dict[str, int] = {}
     for e in found:
@@ -144,12 +167,17 @@ def ladder(rows: Rows) -> list[LadderEntry]:
     return sorted(found, key=lambda e: (-kinds[e.defense], order[e.defense], e.leaky, -_matched(e)))
 
 
+def _remark(rows: Rows, cell: CellRow) -> str:
+    """Return why an attack is not counted, or that it is weak; empty if it is like most."""
+    return marks(rows).get(cell.cell, "") or (BY_DESIGN if by_design(cell) else "")
+
+
 def _matched(entry: LadderEntry) -> float:
     value = entry.match.measurement.value
     return -1.0 if value is None else value
 
 
-def _entry(cells: Sequence[CellRow], comparisons: Sequence[BaselineComparison]) -> LadderEntry:
+def _entry(cells: Sequence[CellRow], comparisons: Sequence[BaselineComparison], remark: str) -> LadderEntry:
     """Return the entry of one attack on one defense, from its cells."""
     first = cells[0]
     return LadderEntry(
@@ -163,13 +191,16 @@ def _entry(cells: Sequence[CellRow], comparisons: Sequence[BaselineComparison]) 
         leaky=first.leaky,
         synthetic=any(c.synthetic for c in cells),
         comparisons=comparisons,
+        remark=remark,
+        control=first.control is not None,
+        links=first.outputs == "links",
     )
 
 
 def _attack(first: CellRow, judged: Sequence[CellRow]) -> str:
     """Return the name of the attack for a reader; one that evaluates the upload unchanged is marked so."""
-    if first.picture:
-        return first.picture
+    if first.picture or first.outputs == "links":
+        return first.picture or first.attack
     return f"{UPLOADED} ({first.attack})" if judged else UPLOADED
 
 
@@ -177,8 +208,9 @@ def _attack(first: CellRow, judged: Sequence[CellRow]) -> str:
 
 
 def counted(entries: Sequence[LadderEntry]) -> list[LadderEntry]:
-    """Return the entries that count: attacks on protections that did not learn from the evaluated people."""
-    return [e for e in entries if not e.leaky and e.kind != "clean"]
+    """Return the entries that count: attacks on protections, controls aside, that did not learn from the evaluated
+    people and pass their self-check."""
+    return [e for e in entries if not e.leaky and e.remark in ("", WEAK) and e.kind != "clean" and not e.control]
 
 
 def deceptive(entries: Sequence[LadderEntry]) -> list[LadderEntry]:
@@ -188,7 +220,7 @@ def deceptive(entries: Sequence[LadderEntry]) -> list[LadderEntry]:
 
 def untried(entries: Sequence[LadderEntry]) -> dict[str, list[str]]:
     """Return the protections that were not tested by a kind of attack, by the name of what is missing."""
-    protections = dict.fromkeys(e.defense for e in entries if e.kind != "clean")
+    protections = dict.fromkeys(e.defense for e in entries if e.kind != "clean" and not e.control)
 
     def without(tested: Callable[[LadderEntry], bool]) -> list[str]:
         tried = {e.defense for e in entries if tested(e)}
@@ -197,6 +229,7 @@ def untried(entries: Sequence[LadderEntry]) -> dict[str, list[str]]:
     found = {
         "no reconstruction attack": without(lambda e: e.rebuilt and not e.leaky),
         "no held-out recogniser": without(lambda e: e.match.measurement.status != "not tested"),
+        **({"no linkage attack": without(lambda e: e.links)} if any(e.links for e in entries) else {}),
         "no attribute attack": without(
             lambda e: any(r.measurement.status != "not tested" for r in e.comparisons if r.rung == "attributes")
         ),
@@ -250,14 +283,14 @@ def ladder_tables(rows: Rows) -> list[Table]:
     columns = []
     for r in entries[0].comparisons:
         columns.append(Column(label=r.label, metric=r.metric))
-        baseline = f"{'chance' if r.rung == 'identity' else 'baseline'} of {r.label}"
+        baseline = f"{'chance' if r.rung in ('identity', 'linkage') else 'baseline'} of {r.label}"
         columns.append(Column(label=baseline, metric=replace(r.metric, label=baseline, better="")))
     return [
         Table(
             name="ladder",
             title="What would break it?",
-            caption="Every defense under every attack, data sets pooled: pixels, identity and attributes, each beside "
-            "the baseline, which shows nothing of the face.",
+            caption="Every defense under every attack, data sets pooled: pixels, identity, links of two uploads and "
+            "attributes, each beside the baseline, which shows nothing of the face.",
             columns=columns,
             groups=[
                 RowGroup(
@@ -267,7 +300,8 @@ def ladder_tables(rows: Rows) -> list[Table]:
                 )
             ],
             experiment=" + ".join(dict.fromkeys(e.experiment for e in entries)),
-            source="samples/images, samples/baselines (pixels), samples/verification (identity) and samples/attributes",
+            source="samples/images, samples/baselines (pixels), samples/verification (identity), samples/links and "
+            "samples/attributes",
             row_heading="Defense: attack",
             ranked=False,
             notes=[

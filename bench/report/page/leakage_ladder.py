@@ -1,5 +1,5 @@
-"""The section with the leakage ladder: for each attack on each defense, small scales on three rungs (pixels, identity,
-attributes). A mark further to the right on a scale means that more leaks.
+"""The section with the leakage ladder: for each attack on each defense, small scales on its rungs (pixels, identity,
+linkage, attributes). A mark further to the right on a scale means that more leaks.
 
 The measurements are compared with their baselines by `bench.analysis.tables.leakage_ladder`.
 """
