@@ -29,7 +29,9 @@ class CellRow:
     ``learner_overlap`` and ``training_overlap`` are those of `bench.core.domain.Cell`; None also where an older version
     of bench did not record them. ``goal`` is what the defense is for, ``protects`` the side of pairs that is protected,
     ``surrogates`` the models that the client used in place of unknown ones, and ``bound`` its formal guarantee as JSON,
-    empty if it gives none. ``unstable`` says what differed when the host protected some faces again.
+    empty if it gives none. ``unstable`` says what differed when the host protected some faces again, and
+    ``attack_unstable`` what differed when it attacked some again. If an attack ``embeds`` pictures itself, its ``role``
+    is ``unauthorised``, also where an older version recorded that of the model that it adapts.
     """
 
     cell: str
@@ -77,6 +79,7 @@ class CellRow:
     surrogates: tuple[str, ...] = ()
     bound: str = ""
     unstable: str = ""
+    attack_unstable: str = ""
 
     @property
     def clean(self) -> bool:
@@ -136,7 +139,7 @@ def cell_row_of(row: Mapping[Any, Any]) -> CellRow:
         attack=str(row["attack"]),
         evaluated=text("evaluated") or "",
         evaluated_stands_in_for=text("evaluated_stands_in_for") or text("evaluated") or "",
-        role=cast(Role, str(row["role"])),
+        role=cast(Role, "unauthorised" if text("embeds") == "True" else str(row["role"])),
         repeat=int(row["repeat"]),
         pairs=int(row["pairs"]),
         kappa=float(row["kappa"]),
@@ -165,6 +168,7 @@ def cell_row_of(row: Mapping[Any, Any]) -> CellRow:
         surrogates=_labels(row.get("surrogates")),
         bound=text("bound") or "",
         unstable=text("unstable") or "",
+        attack_unstable=text("attack_unstable") or "",
         protect=tuple(json.loads(text("protect") or "[]")),
     )
 
