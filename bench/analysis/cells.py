@@ -34,7 +34,9 @@ class CellRow:
     ``learner_overlap`` and ``training_overlap`` are those of `bench.core.domain.Cell`; None also where an older version
     of bench did not record them. ``goal`` is what the defense is for, ``protects`` the side of pairs that is protected,
     ``surrogates`` the models that the client used in place of unknown ones, and ``bound`` its formal guarantee as JSON,
-    empty if it gives none. ``unstable`` says what differed when the host protected some faces again. ``control`` says
+    empty if it gives none. ``unstable`` says what differed when the host protected some faces again, and
+    ``attack_unstable`` what differed when it attacked some again. If an attack ``embeds`` pictures itself, its ``role``
+    is ``unauthorised``, also where an older version recorded that of the model that it adapts. ``control`` says
     what the tester must find if the defense is a control (`bench.Defense`), and is None for all others. ``knowledge``
     is how much the adversary knows (an index of `bench.core.domain.KNOWLEDGE`), and ``suite_version`` the version of
     the suite; None where they are not recorded.
@@ -86,6 +88,7 @@ class CellRow:
     surrogates: tuple[str, ...] = ()
     bound: str = ""
     unstable: str = ""
+    attack_unstable: str = ""
     control: Control | None = None
     knowledge: int | None = None
     suite_version: str | None = None
@@ -148,7 +151,7 @@ def cell_row_of(row: Mapping[Any, Any]) -> CellRow:
         attack=str(row["attack"]),
         evaluated=text("evaluated") or "",
         evaluated_stands_in_for=text("evaluated_stands_in_for") or text("evaluated") or "",
-        role=cast(Role, str(row["role"])),
+        role=cast(Role, "unauthorised" if text("embeds") == "True" else str(row["role"])),
         repeat=int(row["repeat"]),
         pairs=int(row["pairs"]),
         kappa=float(row["kappa"]),
@@ -178,6 +181,7 @@ def cell_row_of(row: Mapping[Any, Any]) -> CellRow:
         surrogates=_labels(row.get("surrogates")),
         bound=text("bound") or "",
         unstable=text("unstable") or "",
+        attack_unstable=text("attack_unstable") or "",
         control=_control(text("control"), str(defense.get("name", ""))),
         knowledge=None if text("knowledge") is None else int(row["knowledge"]),
         suite_version=text("suite_version"),

@@ -168,10 +168,19 @@ class TrainingSet(ABC):
         """
         raise ContractError(f"{type(self).__name__} has no attribute labels")
 
+    def landmarks(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the landmarks of the faces in the images at the indices ``rows``: float ``(len(rows), 5, 2)``, x and y
+        in pixels, 0 for the centre of the first pixel.
+
+        They are the middle of the eyes, the tip of the nose and the corners of the mouth; of eyes and corners, the one
+        that is left in the image comes first.
+        """
+        raise ContractError(f"{type(self).__name__} does not know where the landmarks of its faces are")
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingJob:
-    """What the method ``train`` of a model, a defense or an attack receives.
+    """What the method ``train`` of a model, a defense, an attack or a metric receives.
 
     - ``name``: the name of what is trained
     - ``data``: the training faces

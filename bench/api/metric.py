@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from bench.api.context import Context
+    from bench.api.datasets import TrainingJob
 
 BetterWords = Literal["higher", "lower"]
 
@@ -35,6 +36,7 @@ class Metric:
     - ``better``: by the goal of a defense (``recognition``, ``appearance``, ``anonymity``, ``template``) whether
       ``higher`` or ``lower`` values are better for it; a goal that is not named has no better direction
     - ``digits``: the decimals that tables show
+    - ``synthetic``: True if it learnt from generated faces only; it is then not computed on real ones
     - ``programs``, ``libraries``, ``license``: as in `Defense`
 
     Everything that decides the values is declared as by a defense: files (`weights`), and anything else, such as the
@@ -49,6 +51,7 @@ class Metric:
     infinite: ClassVar[bool] = False
     better: ClassVar[Mapping[Goal, BetterWords]] = {}
     digits: ClassVar[int] = 3
+    synthetic: ClassVar[bool] = False
     programs: ClassVar[Sequence[str]] = ()
     libraries: ClassVar[Sequence[str]] = ()
     license: ClassVar[str] = "unknown"
@@ -91,6 +94,10 @@ class Metric:
         With features it is called again for each draw of people of a bootstrap; a draw may repeat rows.
         """
         raise ContractError(f"{type(self).__name__} has no compute_set()")
+
+    def train(self, job: TrainingJob) -> Mapping[str, Any]:
+        """Train the weights of the metric, store them and return their card. Called by ``bench train`` only."""
+        raise ContractError(f"{type(self).__name__} has no train(): it cannot be trained by bench")
 
     @classmethod
     def defines(cls, method: Literal["compute", "features", "compute_set"]) -> bool:

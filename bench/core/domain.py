@@ -224,6 +224,11 @@ class Stage:
     time_limit_s: float = 3600.0
     memory_limit_mb: float | None = None
 
+    @property
+    def attacks(self) -> bool:
+        """True if an attack works in it: on what was sent, or on clean pictures in the same way."""
+        return self.kind == "attack" or (self.kind == "embed" and "attack" in self.components)
+
 
 @dataclass(frozen=True, kw_only=True)
 class StageResult:
@@ -241,8 +246,8 @@ class StageResult:
       of floating-point operations in convolutions and matrix products, and the seconds on the device of the stage
       (processor time on a CPU)
     - ``client_reason``: why these two are unknown, if they could not be measured
-    - ``checked``: for a stage that protects or reconstructs, how many faces were processed again to check it; None if
-      it was not checked
+    - ``checked``: for a stage that protects, or in which an attack works on what was sent, how many faces were
+      processed again to check it; None if it was not checked
     - ``unstable``: what differed then, in words; None if nothing did
     """
 
@@ -313,6 +318,7 @@ class Outcome:
     - ``batch``: the smallest batch size that any of these stages had to be reduced to for lack of memory; None if all
       were computed as planned
     - ``protect``: the keys of the stages in which the client of the cell protects its faces
+    - ``attacks``: the keys of the stages in which the attacks of the cell work
     """
 
     cell: Cell
@@ -327,3 +333,4 @@ class Outcome:
     log: str = ""
     batch: int | None = None
     protect: tuple[str, ...] = ()
+    attacks: tuple[str, ...] = ()

@@ -328,28 +328,29 @@ class CellStages:
     @remembered
     def attribute_score(self, client: Client, attack: Component, seen: str) -> str:
         """Add the score with one row per image and attribute: the estimate on the image of the stage ``seen`` against
-        that on the original."""
+        that on the original, or against the label of the original if an attack learns from labels or reads a
+        representation, which originals do not have."""
         graph, dataset = self.graph, client.dataset
         faces, alone = self.faces(dataset), self.alone(attack)
-
-        by_label = "labels" in self.instances.of(attack).sees
+        calibration = graph.faces(dataset, "calibration")
 
         def estimates(images: str, count: int) -> str:
             return self.adversary.estimates(client, alone, images, count, rebuilt=attack.via is not None)
 
+        inputs = {"faces": faces, "received": estimates(seen, self.probes(client))}
+        by_label = not attack.via and self.instances.reads_representation(client.defense, attack)
+        if not by_label:
+            inputs["original"] = estimates(faces, 2 * self.pairs)
+            inputs["constant"] = estimates(calibration, CALIBRATION_IMAGES)
+        if by_label or "labels" in self.instances.of(attack).sees:
+            inputs["calibration_faces"] = calibration
         return graph.stage(
             "score",
             f"{attack.label} of {graph.name(seen)}",
             "score:attributes",
             components={"attack": (alone,)},
             options={"metric": "attributes", **self.protected_side(client)},
-            inputs={
-                "faces": faces,
-                "original": estimates(faces, 2 * self.pairs),
-                "received": estimates(seen, self.probes(client)),
-                "constant": estimates(graph.faces(dataset, "calibration"), CALIBRATION_IMAGES),
-                **({"calibration_faces": graph.faces(dataset, "calibration")} if by_label else {}),
-            },
+            inputs=inputs,
             units=self.pairs,
             unit_cost=1e-3,
             size=self.pairs * 500,

@@ -247,11 +247,6 @@ class ExperimentPlanner:
                 f"{label} learns from unprotected faces, which have no such representation as {defense.label} sends; "
                 "declare trains_on = 'defense'"
             )
-        if self.instances.of(attack).outputs == "attributes" and not attack.via:
-            return (
-                f"{label} estimates attributes of a representation, and of originals, which have none; reconstruct "
-                "images first, and name that attack as via"
-            )
         return None
 
     @remembered

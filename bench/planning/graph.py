@@ -86,6 +86,8 @@ class Graph:
         if suite.deterministic:
             self.common["deterministic"] = True
         self.check_defenses = suite.check_defenses
+        # An option of stages in which attacks work on what was sent; a stage that is checked keeps the key it had.
+        self.checks_attacks: Mapping[str, Any] = {} if suite.check_attacks else {"check": False}
         self.costs = costs
         self.limits = limits
         self.lpips = find_vgg().sha256
@@ -195,6 +197,7 @@ class Graph:
             f"estimates by {attack.name} of {self.name(images)}",
             f"attack:{attack.name}",
             components={"attack": (attack,)},
+            options=self.checks_attacks,
             inputs={"images": images},
             seed=self.seed("attack", attack.name),
             units=count,

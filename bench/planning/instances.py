@@ -92,6 +92,12 @@ class Instances:
         return bool(self.of(attack).sees & {"features", "shallow_weights"})
 
     @remembered
+    def reads_representation(self, defense: Component, attack: Component) -> bool:
+        """Return True if an attack gets a representation that the defense sends, which unprotected faces do not
+        have."""
+        return "representation" in self.of(defense).sends and "representation" in self.of(attack.via or attack).sees
+
+    @remembered
     def is_insider(self, attack: Component) -> bool:
         """Return True if an attack, or that of its ``via``, uses the whole authorised models."""
         return any("full_model" in self.of(one).sees for one in (attack, attack.via) if one)

@@ -219,6 +219,7 @@ def _words(results: RunResults, cell: Row, parts: Sequence[ExplainedComponent]) 
         "question": questions.get(cell["outputs"] or "recognition", f"What does {attack} make of {held}?"),
         "client": f"protects {faces} with {defense}" + (f" for {models}" if models else ", for no particular model"),
         **({"not reproducible": f"{defense}: {cell['unstable']}"} if cell["unstable"] else {}),
+        **({"attack not reproducible": f"{attack}: {cell['attack_unstable']}"} if cell["attack_unstable"] else {}),
         **_purpose(cell),
         "uploads": held if upload.startswith("features") else upload,
         "adversary": f"{attack}: {cell['threat'] or 'what it knows was not recorded'}",

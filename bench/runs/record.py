@@ -240,11 +240,14 @@ def _noting(
 
 def of_stages(plan: Plan, results: Mapping[str, StageResult], cache: Cache) -> list[dict[str, Any]]:
     """Return how every stage ended, as rows of `bench.store.schema.STAGES`. The inputs of a cached artifact have no
-    result in this run; of these, stages that protect get a row from their artifact, for the client cost in it."""
+    result in this run; of these, stages that protect or attack get a row from their artifact, for the client cost and
+    the check in it."""
     behind = {
         key: cached_result(key, manifest)
         for key, stage in plan.stages.items()
-        if stage.kind == "protect" and key not in results and (manifest := cache.manifest(key)) is not None
+        if (stage.kind == "protect" or stage.attacks)
+        and key not in results
+        and (manifest := cache.manifest(key)) is not None
     }
     known = {**behind, **results}
     return [{**asdict(known[key]), **_about(stage)} for key, stage in plan.stages.items() if key in known]

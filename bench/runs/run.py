@@ -288,7 +288,9 @@ def outcome(cell: Cell, plan: Plan, results: Mapping[str, StageResult]) -> Outco
     """Return the outcome of a cell from the results of its stages; ``queued`` if some have no result yet."""
     path = plan.path_of(cell)
     protect = tuple(key for key in path if plan.stages[key].kind == "protect")
-    return Outcome(cell=cell, device=plan.device, protect=protect, **ending(cell.skip, cell.stages, path, results))
+    attacks = tuple(key for key in path if plan.stages[key].attacks)
+    end = ending(cell.skip, cell.stages, path, results)
+    return Outcome(cell=cell, device=plan.device, protect=protect, attacks=attacks, **end)
 
 
 def ending(

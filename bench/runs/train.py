@@ -12,6 +12,7 @@ from typing import Any
 from bench.api.datasets import Dataset, TrainingJob
 from bench.api.defense import Defense
 from bench.api.hookspecs import Attack, Model
+from bench.api.metric import Metric
 from bench.api.search_paths import use_suite_folder
 from bench.core.errors import BenchError, ContractError, PluginError, SuiteError, did_you_mean, with_article
 from bench.registry.components import build_component, foreign_code, require_trust
@@ -75,7 +76,7 @@ def train_suite(
             log(f"trained {job.name}: sha256 {card.get('sha256', 'unknown')}")
 
 
-def _foreign_code(job: TrainingJob, component: Model | Defense | Attack) -> Iterator[str]:
+def _foreign_code(job: TrainingJob, component: Model | Defense | Attack | Metric) -> Iterator[str]:
     """Yield which code outside the installed plugins the components of a job name."""
     for name, one in ((job.name, component), ("data", job.data), *job.validate_on.items()):
         if code := foreign_code(one):
@@ -88,7 +89,7 @@ def _silence(line: str) -> None:
 
 def _job(
     table: TrainTable, shared: Mapping[str, Any], where: str, registry: Registry, work: Path, log: Callable[[str], None]
-) -> tuple[TrainingJob, Model | Defense | Attack]:
+) -> tuple[TrainingJob, Model | Defense | Attack | Metric]:
     kind, reference = table.subject
     name, component = _build(kind, reference, f"{where}.{kind}", registry)
     _, data = _build("training_set", table.data, f"{where}.data", registry)

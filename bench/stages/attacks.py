@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,11 +15,12 @@ from numpy.typing import NDArray
 
 from bench.api.context import Context
 from bench.api.hookspecs import Attack
-from bench.api.types import Received
+from bench.api.types import Received, Reconstructed
 from bench.stages import contracts
 from bench.stages.linkage import link_uploads
 from bench.stages.queries import Queries
 from bench.stages.received import LearningExamples, SeveralUploads
+from bench.stages.repeatability import AMONG, checked_attack
 from bench.stages.splits import check_learnt, learnt
 from bench.stages.stage_inputs import (
     Job,
@@ -76,16 +78,23 @@ def _reconstruct(job: Job, attack: Attack) -> Artifact:
     capabilities, state = attack_capabilities(job, attack, faces.images), read_state(job)
     shape = (3, *faces.images.shape[2:])
     chosen = about["face"].to_numpy()
+
+    def rebuilt(rows: Any) -> Reconstructed:
+        ids = [str(s) for s in faces.sample_ids[chosen[rows]]]
+        ctx = job.context(f"attack {component.label}", capabilities, state=state, sample_ids=ids)
+        received = uploads.received(rows, images=not job.stage.options["uploaded"])
+        return contracts.reconstruct_checked(attack, received, shape, ctx)
+
     with observed(component, attack, job.cache.root):
         for part in job.batches(uploads.n):
-            ids = [str(s) for s in faces.sample_ids[chosen[part]]]
-            ctx = job.context(f"attack {component.label}", capabilities, state=state, sample_ids=ids)
-            received = uploads.received(part, images=not job.stage.options["uploaded"])
-            made = contracts.reconstruct_checked(attack, received, shape, ctx)
+            made = rebuilt(part)
             images.add(quantised(made.images))
             extras.append(numbers(made.extra))
+        streams = images.streams()
+        first = {name: held[:AMONG] for name, held in streams.items()}
+        facts = checked_attack(job, first, lambda rows: {"images": quantised(rebuilt(rows).images)})
     table = sample_table(chosen, extras, f"attack {component.label}")
-    return Artifact(streams=images.streams(), tables={"samples": table})
+    return Artifact(streams=streams, tables={"samples": table}, facts=facts)
 
 
 def _estimate(job: Job, attack: Attack) -> Artifact:
@@ -97,11 +106,15 @@ def _estimate(job: Job, attack: Attack) -> Artifact:
     n, estimate = (_of_uploads if "splits" in job.stage.options else _of_images)(job, attack)
     with observed(component, attack, job.cache.root):
         found = [estimate(part) for part in job.batches(n)]
-    contracts.check_same_names(found, f"attack {component.label}", "attributes")
-    return Artifact(tensors={name: np.concatenate([f[name] for f in found]) for name in found[0]})
+        contracts.check_same_names(found, f"attack {component.label}", "attributes")
+        tensors = {name: np.concatenate([f[name] for f in found]) for name in found[0]}
+        sent = "samples" in job.input("images").tables  # Otherwise these are originals.
+        first = {name: values[:AMONG] for name, values in tensors.items()}
+        facts = checked_attack(job, first, estimate) if sent else {}
+    return Artifact(tensors=tensors, facts=facts)
 
 
-_Estimate = Callable[[slice], dict[str, contracts.Array]]
+_Estimate = Callable[[Any], dict[str, contracts.Array]]  # of rows: a slice, or their indices
 
 
 def _of_images(job: Job, attack: Attack) -> tuple[int, _Estimate]:
@@ -120,11 +133,11 @@ def _of_uploads(job: Job, attack: Attack) -> tuple[int, _Estimate]:
     capabilities, state = attack_capabilities(job, attack, faces.images), read_state(job)
     plugin, with_images = f"attack {job.component('attack').label}", not job.stage.options["uploaded"]
 
-    def estimate(part: slice) -> dict[str, contracts.Array]:
-        received = uploads.received(part, images=with_images)
+    def estimate(rows: Any) -> dict[str, contracts.Array]:
+        received = uploads.received(rows, images=with_images)
         ctx = job.context(plugin, capabilities, state=state)
         ctx.upload = received
-        return contracts.estimate_checked(attack, received.images, ctx, n=len(range(*part.indices(uploads.n))))
+        return contracts.estimate_checked(attack, received.images, ctx, n=len(np.arange(uploads.n)[rows]))
 
     return uploads.n, estimate
 
@@ -146,25 +159,32 @@ def embed_by_attack(job: Job) -> Artifact:
     capabilities, state = attack_capabilities(job, attack, faces.images), read_state(job)
     plain, flipped = [], []
     plugin = f"attack {component.label}"
+
+    def embedded(rows: Any, most: int = 2) -> list[torch.Tensor]:
+        ids = [str(s) for s in faces.sample_ids[shown[rows]]]
+        contexts = (job.context(plugin, capabilities, state=state, sample_ids=ids) for _ in range(most))
+        return [side(ctx) for side, ctx in zip(sides(rows), contexts, strict=False)]
+
     with observed(component, attack, job.cache.root):
         for part in job.batches(len(shown)):
-            ids = [str(s) for s in faces.sample_ids[shown[part]]]
-            contexts = (job.context(plugin, capabilities, state=state, sample_ids=ids) for _ in range(2))
-            unit = [embedded(ctx) for embedded, ctx in zip(sides(part), contexts, strict=False)]
+            unit = embedded(part)
             plain.append(unit[0])
             flipped.append(torch.nn.functional.normalize(unit[0] + unit[-1], dim=1))
-    contracts.check_one_size(plain, plugin)
-    tensors = {"plain": torch.cat(plain).numpy(), "flipped": torch.cat(flipped).numpy()}
-    return Artifact(tensors=tensors, facts={"embedded_by": "attack"})
+        contracts.check_one_size(plain, plugin)
+        tensors = {"plain": torch.cat(plain).numpy(), "flipped": torch.cat(flipped).numpy()}
+        first = {"plain": tensors["plain"][:AMONG]}
+        scored = not enrolled and job.input("faces").facts.get("split") == "evaluation"
+        facts = checked_attack(job, first, lambda rows: {"plain": embedded(rows, 1)[0].numpy()}) if scored else {}
+    return Artifact(tensors=tensors, facts={"embedded_by": "attack", **facts})
 
 
-_Sides = Callable[[slice], Sequence[Callable[[Context], torch.Tensor]]]
+_Sides = Callable[[Any], Sequence[Callable[[Context], torch.Tensor]]]  # of rows: a slice, or their indices
 
 
 def _enrolled(job: Job, attack: Attack, images: NDArray[np.uint8]) -> _Sides:
     """Return a function of a batch that gives functions of a context that embed its images, and its mirrored images."""
 
-    def sides(part: slice) -> Sequence[Callable[[Context], torch.Tensor]]:
+    def sides(part: Any) -> Sequence[Callable[[Context], torch.Tensor]]:
         x = job.to_float(images[part])
         return [functools.partial(contracts.enrol_checked, attack, seen) for seen in (x, x.flip(-1))]
 
@@ -176,7 +196,7 @@ def _received(job: Job, attack: Attack, stored: Artifact, subjects: NDArray[np.i
     their mirror images."""
     uploads, with_images = SeveralUploads(job, stored, subjects), not job.stage.options["uploaded"]
 
-    def sides(part: slice) -> Sequence[Callable[[Context], torch.Tensor]]:
+    def sides(part: Any) -> Sequence[Callable[[Context], torch.Tensor]]:
         seen: list[Received] = [uploads.received(part, images=with_images)]
         if seen[0].images is not None and uploads.mirrorable:
             seen.append(uploads.received(part, images=True, mirrored=True))

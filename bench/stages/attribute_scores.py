@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from bench.api.attack import Attack
 from bench.core.errors import ContractError
 from bench.metrics import attributes
 from bench.stages import contracts
-from bench.stages.stage_inputs import Job, build, protected_rows, read_faces, read_pairs
+from bench.stages.stage_inputs import Job, StoredFaces, build, protected_rows, read_faces, read_pairs
 from bench.store.artifacts import Artifact
 
 
@@ -21,27 +21,24 @@ def score_attributes(job: Job) -> Artifact:
     """Score attributes, one row per image and attribute: Equation 11, both baselines, both estimates, the label.
 
     What is known of an original is what the attack estimates from it. An attack that learns from labels is compared
-    with the label of the original, if the data set has one: it may have learnt to read protected pictures only.
+    with the label of the original, if the data set has one: it may have learnt to read protected pictures only. An
+    attack that reads a representation of the defense is always compared with labels, since originals have no such
+    representation; an attribute without labels then has no rows. Raise `ContractError` if none has any.
     """
     attack: Attack = build(job.component("attack"))
     source = job.input("faces")
     faces = read_faces(source)
     chosen = protected_rows(read_pairs(source), job.stage.options.get("protects", "probe"))
-    original, received = job.input("original").tensors, job.input("received").tensors
-    constant = job.input("constant").tensors
-    contracts.check_same_names([original, received, constant], f"attack {job.component('attack').label}", "attributes")
-    labelled = read_faces(job.input("calibration_faces")).attributes if "calibration_faces" in job.stage.inputs else {}
+    received = job.input("received").tensors
+    references = _References(job, faces, chosen, received)
     tables = []
-    for name in sorted(original):
-        known, answers, others = original[name][chosen], received[name], constant[name]
+    for name, answers in sorted(received.items()):
         classes, truth = attack.classes().get(name, ()), faces.attributes.get(name)
-        by_label = truth is not None and name in labelled
-        if truth is not None and by_label:
-            known = label_values(truth[chosen], classes, answers)
-            others = label_values(labelled[name], classes, answers)
-            _check_some_known(job, name, known, truth[chosen], classes)
+        found = references.of(name, classes, answers)
+        if found is None:
+            continue
+        known, others, by_label = found
         vector = known.ndim == 2
-        others = others[np.isfinite(others).reshape(len(others), -1).all(axis=1)]
         metric = attributes.attribute_similarity if vector else attributes.age_difference
         baseline = attributes.constant_baseline(known, others) if len(others) else np.full(len(known), np.nan)
         columns = {
@@ -58,7 +55,48 @@ def score_attributes(job: Job) -> Artifact:
             "truth": pa.nulls(len(chosen), pa.string()) if truth is None else _words(truth[chosen], ()),
         }
         tables.append(pa.table(columns))
+    if not tables:
+        estimated, labels = (", ".join(sorted(names)) or "nothing" for names in (received, faces.attributes))
+        raise ContractError(
+            f"attack {job.component('attack').label} estimates {estimated} of a representation, which originals do not "
+            f"have, and the faces have labels of {labels} to compare with; choose a data set with such labels, or "
+            "reconstruct images first and name that attack as via"
+        )
     return Artifact(tables={"attributes": pa.concat_tables(tables)})
+
+
+class _References:
+    """What is known of the originals at the rows ``chosen``, with which the estimates ``received`` are compared."""
+
+    def __init__(
+        self, job: Job, faces: StoredFaces, chosen: NDArray[np.int64], received: Mapping[str, NDArray[Any]]
+    ) -> None:
+        self.job, self.faces, self.chosen = job, faces, chosen
+        inputs = job.stage.inputs
+        self.labelled = read_faces(job.input("calibration_faces")).attributes if "calibration_faces" in inputs else {}
+        self.estimates = [job.input(role).tensors for role in ("original", "constant") if role in inputs]
+        if self.estimates:
+            plugin = f"attack {job.component('attack').label}"
+            contracts.check_same_names([*self.estimates, received], plugin, "attributes")
+
+    def of(
+        self, name: str, classes: Sequence[str], answers: NDArray[Any]
+    ) -> tuple[NDArray[Any], NDArray[Any], bool] | None:
+        """Return what is known of the originals ``(n,)`` or ``(n, k)``, the same of the calibration faces without those
+        of whom nothing is known, and whether both are labels; None if nothing is known.
+
+        ``answers`` are the estimates that are compared.
+        """
+        truth = self.faces.attributes.get(name)
+        if truth is not None and name in self.labelled:
+            known = label_values(truth[self.chosen], classes, answers)
+            others = label_values(self.labelled[name], classes, answers)
+            _check_some_known(self.job, name, known, truth[self.chosen], classes)
+            return known, others[np.isfinite(others).reshape(len(others), -1).all(axis=1)], True
+        if not self.estimates:
+            return None
+        original, constant = self.estimates
+        return original[name][self.chosen], constant[name], False
 
 
 def _check_some_known(

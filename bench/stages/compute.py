@@ -27,8 +27,7 @@ from bench.core.errors import ContractError, error_text
 from bench.core.people import Half, everyone, half_of, learnable, person_key
 from bench.stages import contracts
 from bench.stages.attacks import attack, embed_by_attack, fit_attack
-from bench.stages.repeatability import Again, Results, what_differs
-from bench.stages.repeatability import chosen as chosen_again
+from bench.stages.repeatability import AMONG, checked_defense
 from bench.stages.scoring import SCORES
 from bench.stages.splits import check_learnt, facts_of_faces, learnt
 from bench.stages.stage_inputs import (
@@ -49,8 +48,6 @@ from bench.stages.stored import numbers, quantised, sample_table, to_store
 from bench.stages.stored_pieces import StoredPieces
 from bench.stages.undeclared import observed
 from bench.store.artifacts import Artifact, Cache
-
-_CHECKED_AMONG = 256  # The faces that are protected again are chosen among so many, which are in memory at a time.
 
 
 def run(stage: Stage, cache: Cache, progress: Callable[[float], None] | None = None) -> Artifact:
@@ -267,21 +264,12 @@ def _protect(job: Job) -> Artifact:
     streams = images.streams()
     facts = _client_cost(job, component, faces, int(chosen[0]), uploaded, shapes)
     if source.facts.get("split") == "evaluation" and job.stage.options.get("check", True):
-        first = slice(0, len(chosen) if whole else _CHECKED_AMONG)
+        first = slice(0, len(chosen) if whole else AMONG)
         results = {name: held[first] for name, held in {**tensors, **streams}.items()}
-        facts |= _checked(job, results, lambda rows: to_store(protected(chosen[rows]), uploaded), whole_set=whole)
+        again = checked_defense(job, results, lambda rows: to_store(protected(chosen[rows]), uploaded), whole_set=whole)
+        facts |= again
     tables = {"samples": sample_table(chosen, extras, plugin)}
     return Artifact(tensors=tensors, streams=streams, tables=tables, facts=facts)
-
-
-def _checked(job: Job, first: Results, again: Again, *, whole_set: bool = False) -> dict[str, Any]:
-    """Process a few faces again and return how many (``checked``), and in words what differs (``unstable``). The calls
-    come after everything that is stored, so they change no result."""
-    devices = range(torch.cuda.device_count()) if job.device.type == "cuda" else ()
-    with torch.random.fork_rng(list(devices)), job.silent():
-        words = what_differs(first, again, whole_set=whole_set)
-    number = len(chosen_again(len(next(iter(first.values()))), whole_set=whole_set))
-    return {"checked": number, "unstable": words}
 
 
 class _Flops(TorchDispatchMode):  # type: ignore[no-untyped-call]

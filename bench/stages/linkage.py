@@ -12,6 +12,7 @@ from bench.api.attack import Attack
 from bench.metrics import impostors
 from bench.metrics.linkage import other_pairs, pair_auc, thresholds_without
 from bench.stages import contracts
+from bench.stages.repeatability import AMONG, checked_attack
 from bench.stages.splits import check_learnt
 from bench.stages.stage_inputs import (
     Job,
@@ -54,8 +55,12 @@ def link_uploads(job: Job) -> Artifact:
             if len(known := np.flatnonzero(other >= 0)):
                 beside[known] = scores(left[known], pairs.right[other[known]])
             permuted.append(beside)
-    columns = {"score": np.concatenate(found), "permuted": np.concatenate(permuted), "partner": partner}
-    return Artifact(tables={"scores": pa.table(columns)})
+        score = np.concatenate(found)
+        again = checked_attack(
+            job, {"score": score[:AMONG]}, lambda rows: {"score": scores(pairs.left[rows], pairs.right[rows])}
+        )
+    columns = {"score": score, "permuted": np.concatenate(permuted), "partner": partner}
+    return Artifact(tables={"scores": pa.table(columns)}, facts=again)
 
 
 class _Sent:

@@ -9,7 +9,10 @@ unless more than one value in a thousand differs by more than one level, since r
 level. Between batches of different sizes the last bits of floating-point numbers differ, and an optimisation of many
 steps can magnify them: two results of PMT for the same face may be some levels apart. They count as equal unless they
 are half as far apart as the results of two faces. For floats, a thousandth of their standard deviation takes the place
-of a level.
+of a level, and what is smaller than rounding counts as equal where all results are alike.
+
+Defenses protect four faces again. An attack may optimise for long, so two faces are attacked again, and each way of
+processing them is tried by itself only if that finds something.
 """
 
 from __future__ import annotations
@@ -18,34 +21,90 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from bench.core.errors import error_text
+from bench.stages.stage_inputs import Job
 
-FACES = 4  # that are processed again
+AMONG = 256  # The faces that are processed again are chosen among so many, which are in memory at a time.
+FACES = 4  # that are protected again
+ATTACKED = 2  # that are attacked again
 SHARE = 1e-3  # of the values of a face may differ between batches of one size
 APART = 0.5  # of the distance between two faces: how far apart results may be that batches of two sizes give
 _LEVEL = 1  # by which an 8-bit value may differ
 _OF_SPREAD = 1e-3  # of the standard deviation of a tensor, by which a float may differ
+_ROUNDING = 1e-5  # of the size of the values of a tensor, by which a float may differ
 
 Results = Mapping[str, NDArray[Any]]
 Again = Callable[[NDArray[np.int64]], Results]
 Rows = Sequence[int] | NDArray[np.int64]
 
 
-def chosen(n: int, *, whole_set: bool = False) -> NDArray[np.int64]:
+def checked_defense(job: Job, first: Results, again: Again, *, whole_set: bool = False) -> dict[str, Any]:
+    """Protect a few faces again, and return how many (``checked``), and in words what differs (``unstable``): the facts
+    of an artifact. ``first`` and ``again`` as for `what_differs`."""
+    words = _aside(job, lambda: what_differs(first, again, whole_set=whole_set))
+    return {"checked": len(chosen(_count(first), whole_set=whole_set)), "unstable": words}
+
+
+def checked_attack(job: Job, first: Results, again: Again) -> dict[str, Any]:
+    """Attack a few faces again, and return the same facts as `checked_defense`; none if the stage leaves it out."""
+    if not job.stage.options.get("check", True):
+        return {}
+    words = _aside(job, lambda: what_differs_of_attack(first, again))
+    return {"checked": len(chosen(_count(first), faces=ATTACKED)), "unstable": words}
+
+
+def _aside(job: Job, check: Callable[[], str | None]) -> str | None:
+    """Return what a check finds, which comes after everything that is stored and changes no result."""
+    devices = range(torch.cuda.device_count()) if job.device.type == "cuda" else ()
+    with torch.random.fork_rng(list(devices)), job.silent():
+        return check()
+
+
+def _count(results: Results) -> int:
+    return len(next(iter(results.values())))
+
+
+def chosen(n: int, *, whole_set: bool = False, faces: int = FACES) -> NDArray[np.int64]:
     """Return the positions of the faces that are processed again: some of ``n``, or all of a set that stays whole."""
-    return np.arange(n) if whole_set else np.unique(np.linspace(0, n - 1, min(FACES, n)).round().astype(np.int64))
+    return np.arange(n) if whole_set else np.unique(np.linspace(0, n - 1, min(faces, n)).round().astype(np.int64))
 
 
-def what_differs(first: Results, again: Again, *, whole_set: bool = False) -> str | None:
+def what_differs_of_attack(first: Results, again: Again) -> str | None:
+    """Do the same as `what_differs` for an attack: five faces are processed again if nothing differs.
+
+    One of two faces is then processed in another order and together with another face at once, and one alone.
+    """
+    n = _count(first)
+    rows = chosen(n, faces=ATTACKED)
+    other = np.setdiff1d(np.arange(n), rows)[:1]
+    if len(rows) < ATTACKED:
+        return what_differs(first, again, faces=ATTACKED)
+
+    def changed() -> str | None:
+        reference = again(rows)
+        beside = again(np.append(rows[1:], other if len(other) else rows[:1]))
+        return (
+            _strictly(_of(reference, [1]), _of(beside, [0]))
+            or _loosely(_of(first, rows), reference, first)
+            or _loosely(_of(reference, [0]), again(rows[:1]), first)
+        )
+
+    if (words := _tried(changed)) is None:
+        return None
+    return what_differs(first, again, faces=ATTACKED) or f"a face gives another result again ({words})"
+
+
+def what_differs(first: Results, again: Again, *, whole_set: bool = False, faces: int = FACES) -> str | None:
     """Return in words how results change if some faces are processed again; None if they do not.
 
     ``first`` are the results of all faces, by name ``(n, ...)``. ``again`` processes the faces at some positions
     together, in that order. A ``whole_set`` is processed again as a whole only.
     """
-    n = len(next(iter(first.values())))
-    rows = chosen(n, whole_set=whole_set)
+    n = _count(first)
+    rows = chosen(n, whole_set=whole_set, faces=faces)
     try:
         reference = first if whole_set else again(rows)
     except (Exception, SystemExit) as error:
@@ -112,7 +171,9 @@ def _strictly(first: Results, second: Results) -> str | None:
 
 
 def _share(first: NDArray[Any], second: NDArray[Any]) -> float:
-    allowed = float(_LEVEL) if first.dtype == np.uint8 else _OF_SPREAD * float(first.astype(np.float64).std())
+    allowed = float(_LEVEL)
+    if first.dtype != np.uint8 and first.size:
+        allowed = max(_OF_SPREAD * float(first.astype(np.float64).std()), _rounding(first))
     far = np.abs(first.astype(np.float64) - second.astype(np.float64)) > allowed
     return float(far.reshape(len(far), -1).mean(axis=1).max()) if far.size else 0.0
 
@@ -130,4 +191,10 @@ def _apart(first: NDArray[Any], second: NDArray[Any], all_faces: NDArray[Any]) -
     between = float(np.sqrt(((flat[1:] - flat[:-1]) ** 2).mean(axis=1)).mean()) if len(flat) > 1 else float(flat.std())
     difference = (first.astype(np.float64) - second.astype(np.float64)).reshape(len(first), -1)
     most = float(np.sqrt((difference**2).mean(axis=1)).max()) if difference.size else 0.0
+    if most <= (_LEVEL if first.dtype == np.uint8 else _rounding(all_faces)):
+        return 0.0
     return most / between if between else float(most > 0)
+
+
+def _rounding(values: NDArray[Any]) -> float:
+    return _ROUNDING * float(np.sqrt((values.astype(np.float64) ** 2).mean()))

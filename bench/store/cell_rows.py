@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -59,13 +59,19 @@ def cell_row(outcome: Outcome, registry: Registry, unstable: Mapping[str, str] =
         "repeat": cell.repeat,
         "pairs": cell.pairs,
         "kappa": cell.kappa,
-        "unstable": "; ".join(dict.fromkeys(unstable[k] for k in outcome.protect if k in unstable)) or None,
+        "unstable": _joined(unstable, outcome.protect),
+        "attack_unstable": _joined(unstable, outcome.attacks),
         "threat": cell.threat,
         "device": outcome.device,
         "stages": json.dumps(cell.stages),
         **ending_columns(vars(outcome)),
         "components": json.dumps([{"role": role, **vars(c)} for role, c in cell.roles], default=_plain),
     }
+
+
+def _joined(unstable: Mapping[str, str], keys: Sequence[str]) -> str | None:
+    """Return what checks of these stages found to differ, each once, as text; None if nothing did."""
+    return "; ".join(dict.fromkeys(unstable[k] for k in keys if k in unstable)) or None
 
 
 def ending_columns(ending: Mapping[str, Any]) -> dict[str, Any]:
@@ -92,8 +98,11 @@ def _stands_in_for(component: Component, registry: Registry) -> str:
 def role_of(cell: Cell) -> str:
     """Return the role of the evaluated model: ``authorised`` or ``unauthorised``, ``surrogate`` if the client
     used it in place of an unknown one, or ``any`` if the cell has no authorised or no evaluated model. The own
-    recogniser of a defense is authorised."""
+    recogniser of a defense is authorised. A copy that an attack adapts is unauthorised, whichever model it is of:
+    nobody means an adversary to recognise."""
     evaluated = cell.evaluated
+    if cell.embeds:
+        return "unauthorised"
     if evaluated is not None and evaluated.kind == "defense":
         return "authorised"
     if evaluated is not None and any((c.name, c.params) == (evaluated.name, evaluated.params) for c in cell.surrogates):

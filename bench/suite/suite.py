@@ -88,6 +88,7 @@ class Suite:
     stage_memory_mb: Mapping[StageKind, float]
     deterministic: bool
     check_defenses: bool
+    check_attacks: bool
     experiments: tuple[Experiment, ...]
     train: tuple[TrainTable, ...]
     claims: tuple[ClaimTable, ...]
@@ -230,6 +231,7 @@ def assemble(source: SuiteSource, experiments: Sequence[Experiment]) -> Suite:
         stage_memory_mb=by_kind(head.stage_memory_mb),
         deterministic=head.deterministic,
         check_defenses=head.check_defenses,
+        check_attacks=head.check_attacks,
         experiments=tuple(experiments),
         train=tuple(source.tables.train),
         claims=tuple(source.tables.claims),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
@@ -31,6 +31,7 @@ class SuiteHead(StrictTable):
     - ``stage_timeout_s``, ``stage_memory_mb``: the limits of a stage: a number, or a table by kind of stage
     - ``deterministic``: True forbids operations whose results vary on some devices; this makes a run slower
     - ``check_defenses``: False leaves out the host's check of defenses, which protects a few faces again
+    - ``check_attacks``: False leaves out the host's check of attacks, which attacks a few faces again
     - ``data``: what happens if the files of a data set or model are missing: ``auto`` uses its synthetic stand-in and
       reports it, ``real`` is an error; ``stand-in`` uses stand-ins even if the files exist
     """
@@ -43,6 +44,7 @@ class SuiteHead(StrictTable):
     stage_memory_mb: Limit | None = None
     deterministic: bool = False
     check_defenses: bool = True
+    check_attacks: bool = True
     data: DataMode = "auto"
 
 
@@ -94,8 +96,11 @@ class ExperimentTable(StrictTable):
     claims: str | None = None
 
 
+Trained = Literal["model", "defense", "attack", "metric"]
+
+
 class TrainTable(StrictTable):
-    """``[[train]]``: one ``model``, one ``defense`` or one ``attack`` to train on ``data``.
+    """``[[train]]``: one ``model``, ``defense``, ``attack`` or ``metric`` to train on ``data``.
 
     ``recipe`` holds parameters that the plugin checks; a top-level ``[recipe]`` holds those that all entries share. The
     result is validated on ``validation_pairs`` pairs of each data set in ``validate_on``.
@@ -104,6 +109,7 @@ class TrainTable(StrictTable):
     model: Reference | None = None
     defense: Reference | None = None
     attack: Reference | None = None
+    metric: Reference | None = None
     data: Reference
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     recipe: dict[str, Any] = {}
@@ -113,16 +119,16 @@ class TrainTable(StrictTable):
     @model_validator(mode="after")
     def _one_to_train(self) -> Self:
         if len(self._subjects()) != 1:
-            raise PydanticCustomError("one_to_train", "expected one model, one defense or one attack to train")
+            raise PydanticCustomError("one_to_train", "expected one model, defense, attack or metric to train")
         return self
 
     @property
-    def subject(self) -> tuple[Literal["model", "defense", "attack"], Reference]:
+    def subject(self) -> tuple[Trained, Reference]:
         """The kind of the component to train, and the reference to it."""
         return self._subjects()[0]
 
-    def _subjects(self) -> list[tuple[Literal["model", "defense", "attack"], Reference]]:
-        kinds: tuple[Literal["model", "defense", "attack"], ...] = ("model", "defense", "attack")
+    def _subjects(self) -> list[tuple[Trained, Reference]]:
+        kinds: tuple[Trained, ...] = get_args(Trained)
         return [(kind, found) for kind in kinds if (found := getattr(self, kind)) is not None]
 
 

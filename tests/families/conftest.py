@@ -102,9 +102,18 @@ class Embeds(Fits):
         return ctx.evaluated()(received.images)[:, : self.length]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Estimates(Fits):
+    """Declares what its parameters say, and estimates a colour of whatever it receives."""
+
+    def estimate(self, images, ctx):
+        held = next(iter(ctx.upload.representation.values()))
+        return {"colour": held.flatten(1)[:, :3]}
+
+
 @hookimpl
 def bench_attacks():
-    return {"declares": Declares, "fits": Fits, "embeds": Embeds}
+    return {"declares": Declares, "fits": Fits, "embeds": Embeds, "estimates": Estimates}
 '''
 
 

@@ -11,6 +11,11 @@ import torch
 from attacked import as_float, network, unit
 from support import Computed
 
+from bench.analysis.cells import cell_row_of
+from bench.analysis.rows import Rows
+from bench.analysis.tables.questions import Question, asked
+from bench.analysis.tables.recommendation import recommend
+from bench.analysis.tables.row_layout import Sides, sides_of
 from bench.planning.plan import Plan
 
 SUITE = """\
@@ -31,6 +36,19 @@ ADAPTS = '{ plugin = "family-adapts", faces = 64, steps = 40, batch = 16, label 
 PlanOf = Callable[..., Plan]
 ComputedOf = Callable[..., Computed]
 FACES = "evaluation faces of toy-faces"
+QUESTIONS: tuple[Question, ...] = ("utility", "leakage")
+ROW = {
+    **dict.fromkeys(("cell", "dataset", "defense", "attack", "status"), "x"),
+    "experiment": "one",
+    "synthetic": True,
+    "authorised": (),
+    "authorised_stand_in_for": (),
+    "evaluated": "net-a",
+    "role": "surrogate",
+    "repeat": 0,
+    "pairs": 4,
+    "kappa": 0.2,
+}
 
 
 def suite(attack: str, defense: str = "negative") -> str:
@@ -55,6 +73,35 @@ def test_only_the_attack_embeds_where_it_learns(plan_of: PlanOf) -> None:
     own = plan.stages[scores[1].inputs["protected"]]
     assert own.name == "embeddings of toy-faces protected by noise by adapted with toy-b"
     assert plan.stages[own.inputs["state"]].components["model"] == own.components["model"]
+
+
+def test_an_adapted_authorised_model_leaks_and_serves_nobody(families_run: Callable[..., Rows]) -> None:
+    """The copy that an adversary adapts is no utility, and what it recognises counts, whichever model it is of."""
+    rows = families_run(
+        suite(ADAPTS, "toy-step"), "experiment[0].evaluated=['toy-a', 'toy-b']", "experiment[0].pairs=20"
+    )
+    sides = sides_of(rows.cells)
+    found = {(c.attack, c.evaluated): c for c in rows.cells}
+    assert {key: cell.role for key, cell in found.items()} == {
+        ("abuse", "toy-a"): "authorised",
+        ("abuse", "toy-b"): "unauthorised",
+        ("adapted", "toy-a"): "unauthorised",
+        ("adapted", "toy-b"): "unauthorised",
+    }
+    asked_of = {question: {k for k, c in found.items() if asked(question, c, sides)} for question in QUESTIONS}
+    assert asked_of["utility"] == {("abuse", "toy-a")}
+    assert asked_of["leakage"] == {("abuse", "toy-b"), ("adapted", "toy-a"), ("adapted", "toy-b")}
+    attackers = {a.label for e in recommend(rows).entries for a in e.attacks}
+    assert attackers == {"abuse", "adapted"}
+
+
+def test_a_copy_of_a_surrogate_is_an_adversary_for_every_goal() -> None:
+    """An older run recorded the role of the model itself."""
+    adapted = cell_row_of({**ROW, "embeds": True})
+    assert adapted.role == "unauthorised"
+    sides = Sides({}, {"one": frozenset({"net-a"})})
+    assert sides.judges(adapted, "anonymity")
+    assert not sides.judges(cell_row_of(ROW), "anonymity")
 
 
 def test_an_attack_adapts_each_evaluated_model(plan_of: PlanOf) -> None:
@@ -165,6 +212,54 @@ def test_an_attribute_attack_learns_from_uploads_and_their_labels(computed_of: C
     np.testing.assert_allclose(rows["permuted"], (scores * other).sum(1) / other.sum(1), atol=1e-6)
     assert rows["original"].tolist() == rows["truth"].tolist()
     assert rows["truth"].tolist() == [("red", "green", "blue")[s % 3] for s in rows["subject"]]
+
+
+DCT = """\
+[suite]
+name = "probe"
+seed = 5
+
+[[experiment]]
+name = "one"
+datasets = [{ plugin = "synth-lfw", auxiliary_identities = 40, calibration_identities = 20 }]
+authorised = ["zoo-mobileface"]
+evaluated = ["zoo-mobileface"]
+defenses = ["family-block-dct"]
+attacks = [{ plugin = "family-probe", faces = 40, label = "probe", ATTRIBUTE }]
+pairs = 20
+"""
+
+
+def test_a_probe_reads_an_attribute_of_a_representation(computed_of: ComputedOf) -> None:
+    """Originals have no representation, so estimates are compared with labels; chance is that of permuted people."""
+    done = computed_of(DCT.replace("ATTRIBUTE", 'attribute = "gender"'))
+    (cell,) = done.plan.cells
+    assert (cell.skip, cell.upload, cell.outputs) == (None, "a representation", "attributes")
+    score = done.plan.stages[cell.stages[0]]
+    assert {"original", "constant"}.isdisjoint(score.inputs)
+    sent = done.cache.read(done.plan.stages[score.inputs["received"]].inputs["images"])
+    (coefficients,) = (np.array(t, np.float64) for name, t in sent.tensors.items() if name.endswith("coefficients"))
+    weights = done.cache.read(done.plan.stages[score.inputs["received"]].inputs["state"]).tensors["weights"]
+    logits = np.column_stack([coefficients.reshape(len(coefficients), -1), np.ones(len(coefficients))]) @ weights * 10
+    answers = np.exp(logits - logits.max(1, keepdims=True))
+    rows = done.table(score.name, "attributes")
+    assert len(rows["value"]) == len(answers) == len(sent.tables["samples"])
+    assert set(rows["reference"]) == {"label"}
+    assert set(rows["truth"]) == {"woman", "man"}
+    right = np.array([[t == "woman", t == "man"] for t in rows["truth"]], float)
+    np.testing.assert_allclose(rows["value"], (unit(answers) * right).sum(1), atol=1e-5)
+    other = rows["subject"][:, None] != rows["subject"][None, :]
+    np.testing.assert_allclose(rows["permuted"], ((right @ unit(answers).T) * other).sum(1) / other.sum(1), atol=1e-5)
+
+
+def test_an_attribute_of_a_representation_needs_labels(plan_of: PlanOf, tmp_path: Any) -> None:
+    from bench.store.artifacts import Cache
+
+    text = DCT.replace("ATTRIBUTE", 'seen = ["representation"], gives = "attributes"')
+    text = text.replace('"family-probe", faces = 40, label', '"estimates", label')
+    failures = Computed(plan_of(text), Cache(tmp_path / "cache")).failures()
+    expected = "attack probe estimates colour of a representation, which originals do not have, and the faces have"
+    assert any(expected in failure and "age, emotion, gender, group" in failure for failure in failures), failures
 
 
 def test_classes_that_are_no_labels_are_named(plan_of: PlanOf, tmp_path: Any) -> None:

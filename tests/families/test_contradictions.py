@@ -67,7 +67,8 @@ def test_a_contradiction_is_a_skipped_row_in_words(plan_of: PlanOf, name: str) -
     ("declared", "reason"),
     [
         ('fits", gives = "images", learns = "clean', "mine learns from unprotected faces, which have no such"),
-        ('declares", gives = "attributes', "mine estimates attributes of a representation, and of originals"),
+        ('fits", gives = "attributes", learns = "clean', "mine learns from unprotected faces, which have no such"),
+        ('declares", gives = "attributes', None),
         ('fits", gives = "images", learns = "defense', None),
         ('declares", gives = "links', None),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +22,7 @@ from bench.report.page import provenance, threat_models
 from bench.runs import record
 from bench.runs.explain import explain, find_cell
 from bench.runs.run import outcome
-from bench.stages.repeatability import FACES, chosen, what_differs
+from bench.stages.repeatability import FACES, chosen, what_differs, what_differs_of_attack
 from bench.store.artifacts import Cache
 from bench.store.reading import RunResults
 from bench.store.writing import write_run
@@ -195,15 +196,93 @@ def bench_defenses():
 '''
 
 
+ATTACKS = '''
+import os
+from dataclasses import dataclass
+import torch
+from bench import Attack, Reconstructed, hookimpl
+
+@dataclass(frozen=True, kw_only=True)
+class Rebuilds(Attack):
+    """Adds noise of its own stream, of the system, or the mean of the batch."""
+
+    outputs = "images"
+    how: str = "stream"
+
+    def reconstruct(self, received, ctx):
+        x = received.images
+        if self.how == "system":
+            noise = torch.frombuffer(bytearray(os.urandom(x.numel())), dtype=torch.uint8).reshape(x.shape) / 255
+        else:
+            noise = ctx.rand(x) if self.how == "stream" else x.mean(dim=0, keepdim=True)
+        return Reconstructed(images=(x + noise.to(x)) / 2)
+
+@dataclass(frozen=True, kw_only=True)
+class Embeds(Attack):
+    """Embeds the coarse colours of a picture, or what they are in the batch."""
+
+    outputs = "recognition"
+    batch: bool = False
+
+    def embed(self, received, ctx):
+        found = torch.nn.functional.adaptive_avg_pool2d(received.images, 4).flatten(1)
+        return found - found.mean(dim=0) if self.batch and len(found) > 1 else found
+
+    def enrol(self, images, ctx):
+        return torch.nn.functional.adaptive_avg_pool2d(images, 4).flatten(1)
+
+@dataclass(frozen=True, kw_only=True)
+class Estimates(Attack):
+    """Estimates by the place in the batch, or the same for everybody."""
+
+    outputs = "attributes"
+    place: bool = False
+
+    def estimate(self, images, ctx):
+        at = torch.arange(len(images), device=images.device)
+        return {"place": at.float() if self.place else torch.full((len(images),), 0.1)}
+
+@dataclass(frozen=True, kw_only=True)
+class Links(Attack):
+    """Scores pairs by the system's random numbers, or by their colours."""
+
+    outputs = "links"
+    system: bool = False
+
+    def link(self, first, second, ctx):
+        if self.system:
+            return torch.tensor([os.urandom(1)[0] for _ in range(len(first.images))]).float()
+        return -(first.images - second.images).abs().mean(dim=(1, 2, 3))
+
+@hookimpl
+def bench_attacks():
+    return {"rebuilds": Rebuilds, "embeds": Embeds, "estimates": Estimates, "links": Links}
+'''
+ATTACKED = """
+attacks = [
+    { plugin = "rebuilds", label = "stream" },
+    { plugin = "rebuilds", label = "system", how = "system" },
+    { plugin = "rebuilds", label = "mean", how = "mean" },
+    { plugin = "embeds", label = "colours" },
+    { plugin = "embeds", label = "colours in the batch", batch = true },
+    { plugin = "estimates", label = "constant" },
+    { plugin = "estimates", label = "place", place = true },
+    { plugin = "links", label = "alike" },
+    { plugin = "links", label = "drawn", system = true },
+]
+"""
+
+
 @pytest.fixture
 def checked(tmp_path: Path, registry: Registry, sites_of_their_own: Callable[[Path], Registry], toy_site: Path) -> Any:
     """Return a function that computes the suite in this process, with three defenses that cannot be repeated."""
     sites_of_their_own(toy_site)
+    write_plugin(tmp_path / "site", "plugin_unstable_attacks", ATTACKS)
     found = sites_of_their_own(write_plugin(tmp_path / "site", "plugin_unstable", PLUGIN))
 
-    def make(head: str = "") -> Computed:
+    def make(head: str = "", suite: str = SUITE) -> Computed:
         path = tmp_path / "suite.toml"
-        path.write_text(SUITE.replace("HEAD", head), encoding="utf-8")
+        path.write_text(suite.replace("HEAD", head), encoding="utf-8")
         plan = make_plan(load(path, found), found, "cpu")
         done = Computed(plan, Cache(tmp_path / "cache"))
         assert not done.failures(), done.failures()
@@ -275,3 +354,89 @@ def test_a_check_that_was_turned_off_is_shown(checked: Callable[..., Computed], 
     assert ("Defenses protect again", "not checked: the suite says check_defenses = false") in provenance.identity(
         rows.results.runs[0]
     )
+
+
+# ---- attacks ---------------------------------------------------------------------------------------------------------
+
+OF_ATTACKS = re.sub(r"defenses = .*", 'defenses = ["identity"]', SUITE) + ATTACKED
+
+
+def of_attacks(done: Computed) -> dict[str, tuple[int | None, str | None]]:
+    """Return how many faces were attacked again, and what differed, by the attack of each cell."""
+    found = {}
+    for cell in done.plan.cells:
+        results = [done.results[key] for key in done.plan.path_of(cell) if done.plan.stages[key].attacks]
+        (one,) = {(r.checked, r.unstable) for r in results if r.checked} or {(None, None)}
+        found[cell.attack.label] = one
+    return found
+
+
+def test_a_few_faces_are_attacked_again(checked: Callable[..., Computed]) -> None:
+    found = of_attacks(checked(suite=OF_ATTACKS))
+    assert {checked for checked, _ in found.values()} == {2}
+    words = {attack: text for attack, (_, text) in found.items() if text}
+    assert set(words) == {"system", "mean", "colours in the batch", "place", "drawn"}
+    assert words["system"].startswith("a face gives another result each time (")
+    assert words["mean"].startswith("a face gives another result in another batch (")
+    assert "in another batch" in words["colours in the batch"]
+    assert "in another order" in words["place"]
+    assert words["drawn"].startswith("a face gives another result each time (")
+
+
+def test_the_check_of_attacks_can_be_turned_off(checked: Callable[..., Computed]) -> None:
+    done = checked("check_attacks = false", OF_ATTACKS)
+    assert set(of_attacks(done).values()) == {(None, None)}
+    assert {r.checked for key, r in done.results.items() if done.plan.stages[key].kind == "protect"} == {4, None}
+
+
+def test_attacks_that_differ_are_shown_everywhere(checked: Callable[..., Computed], tmp_path: Path) -> None:
+    done = checked(suite=OF_ATTACKS)
+    registry = discover()
+    about = record.of_plan(done.plan, registry, "local", datetime.now(UTC))
+    outcomes = [outcome(cell, done.plan, done.results) for cell in done.plan.cells]
+    stages = record.of_stages(done.plan, done.results, done.cache)
+    write_run(tmp_path / "run", outcomes, done.cache, registry, about, stages)
+    results = RunResults(tmp_path / "run")
+    words = dict(zip(results.cells["attack"], results.cells["attack_unstable"], strict=True))
+    assert words["system"].startswith("a face gives another result each time (")
+    assert pd.isna(words["stream"])
+    assert results.cells["unstable"].isna().all()
+    rows = Rows(results)
+    threats = {entry.name: entry for entry in threat_models.adversaries(rows)}
+    assert threats["system"].mark == "unstable: its figures cannot be reproduced"
+    assert threats["system"].facts["same face again"] == f"against identity: {words['system']}"
+    assert "same face again" not in threats["stream"].facts
+    (table,) = build(rows, "linkage")
+    flags = {row.label.split(", ")[1]: tuple(row.flags) for group in table.groups for row in group.rows}
+    assert flags == {"alike with toy-b": (), "drawn with toy-b": ("attack unstable",)}
+    identity = dict(provenance.identity(results))
+    assert identity["Attacks work again"].startswith("9 stages checked; not the same: ")
+    assert identity["Defenses protect again"] == "2 stages checked; not the same: none"
+    export_rows(results, "links", "csv", tmp_path / "rows.csv")
+    exported = pd.read_csv(tmp_path / "rows.csv")
+    assert set(exported.loc[exported["attack"] == "drawn", "attack_unstable"]) == {words["drawn"]}
+    cell = find_cell(results, ["attack=drawn"])
+    assert explain(results, cell, tmp_path / "run", done.cache).words["attack not reproducible"] == (
+        f"drawn: {words['drawn']}"
+    )
+
+
+def test_an_attack_is_called_for_five_faces_if_nothing_differs() -> None:
+    """All results are nearly alike, and differ by rounding with the size of the batch."""
+    calls: list[int] = []
+
+    def again(rows: Any) -> dict[str, Any]:
+        calls.append(len(rows))
+        return {"plain": np.full((len(rows), 8), 0.3) + 1e-9 * len(rows)}
+
+    assert what_differs_of_attack({"plain": np.full((20, 8), 0.3)}, again) is None
+    assert calls == [2, 2, 1]
+    assert what_differs_of_attack({"plain": np.full((1, 8), 0.3)}, again) is None
+
+
+def test_what_an_attack_makes_alone_is_compared() -> None:
+    def again(rows: Any) -> dict[str, Any]:
+        return {"plain": np.eye(20)[rows] * (1 if len(rows) > 1 else -1)}
+
+    words = what_differs_of_attack({"plain": np.eye(20)}, again)
+    assert words == "a face gives another result alone (1.4 times as far apart as two faces)"

@@ -43,5 +43,5 @@ def _rows(rows: Rows, every: list[CellRow], cells: list[CellRow]) -> list[Row]:
             for evaluated in dict.fromkeys(c.evaluated for c in against):
                 mine = [c for c in against if c.evaluated == evaluated]
                 label = f"{label_of(every, point)}, {attack} with {evaluated}"
-                made.append(row_of(own[0], label, [measure(rows, mine, name, role="any") for name in _METRICS]))
+                made.append(row_of(mine[0], label, [measure(rows, mine, name, role="any") for name in _METRICS]))
     return made

@@ -58,8 +58,9 @@ def row_of(cell: CellRow, label: str, measurements: Sequence[Measurement]) -> Ro
 
 
 def unstable_flags(cell: CellRow) -> tuple[str, ...]:
-    """Return what marks a row of a defense that did not give the same upload again; empty if it did."""
-    return ("unstable",) if cell.unstable else ()
+    """Return what marks a row of a defense that did not give the same upload again, or of an attack that did not give
+    the same result again; empty if both did."""
+    return (*(["unstable"] if cell.unstable else []), *(["attack unstable"] if cell.attack_unstable else []))
 
 
 def authorised_in(cells: Iterable[CellRow]) -> set[str]:
@@ -114,12 +115,12 @@ class Sides:
         ``goal`` is what the cell is compared for, by default the goal of its defense. Where models are meant to
         recognise: for a model-free defense, the model must be missing from at least one set that other defenses
         authorise; if the experiment has no such set, every model counts. Where nobody is meant to recognise, every
-        model counts but the surrogates.
+        model counts but the surrogates. A copy that an attack adapts always counts.
         """
-        return self.holds_out(cell.experiment, cell.role, cell.evaluated, goal or cell.goal)
+        return cell.embeds or self.holds_out(cell.experiment, cell.role, cell.evaluated, goal or cell.goal)
 
     def holds_out(self, experiment: str, role: str, evaluated: str | None, goal: Goal = "recognition") -> bool:
-        """Do the same as `judges`, for the labels of a cell that need not have been computed."""
+        """Do the same as `judges` for a model as it is, for the labels of a cell that need not have been computed."""
         if goal in ("appearance", "anonymity"):
             return evaluated not in self.surrogates.get(experiment, ())
         sets = self.sets.get(experiment)

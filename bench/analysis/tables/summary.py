@@ -117,8 +117,8 @@ def overall(rows: Rows, matrix: Matrix) -> list[Summary]:
 def _summary(rows: Rows, cells: Sequence[CellRow], authorised: str | None) -> Summary:
     first = cells[0]
     knows_models = any(c.authorised or c.role == "authorised" for c in cells)
-    own = [c for c in cells if c.role == "authorised" and not c.embeds]
-    others = [c for c in cells if c.role != "surrogate" and (c.embeds or c.role != "authorised")]
+    own = [c for c in cells if c.role == "authorised"]
+    others = [c for c in cells if c.role not in ("authorised", "surrogate")]
     none = not_applicable(_NO_SERVICE if first.embeds else "this defense knows no model, so none is authorised")
     kept, clean, drop = _utility(rows, own) if knows_models and not first.embeds else (none, none, none)
     worst, worst_at = _worst(rows, others)
@@ -289,7 +289,7 @@ def _extra_label(name: str) -> str:
 def summary_table(rows: Rows, matrix: Matrix) -> Table:
     """Build the summary as a table with one row per defense and authorised set."""
     metrics = (AUTHORISED, CLEAN_ACCURACY, DROP, UNAUTHORISED, WORST, SSIM, PSNR)
-    unstable = {c.defense: unstable_flags(c) for c in rows.of(matrix) if c.unstable}
+    unstable = {c.defense: unstable_flags(c) for c in rows.of(matrix) if unstable_flags(c)}
     made = []
     for s in summaries(rows, matrix):
         measurements = [s.kept, s.clean, s.drop, s.leaked, s.worst, s.ssim, s.psnr]

@@ -31,15 +31,8 @@ _OF_UPLOAD = (
     *("table", "dataset_stands_in_for", "defense_params", "authorised_stand_in_for", "upload", "pairs", "unstable"),
 )
 _OF_CELL = (
-    *_OF_UPLOAD,
-    "outputs",
-    "budget",
-    "knowledge",
-    "leaky",
-    "evaluated_stands_in_for",
-    "role",
-    "kappa",
-    "threat",
+    *(*_OF_UPLOAD, "attack_unstable", "outputs", "budget", "knowledge", "leaky", "evaluated_stands_in_for"),
+    *("role", "kappa", "threat"),
 )
 # For each table of samples, the columns by which rows are joined with cells, and the columns of cells that are added.
 _JOINED: Mapping[str, tuple[Sequence[str], Sequence[str]]] = {

@@ -34,7 +34,8 @@ DIGITS = 16  # The number of digits of a hash that the page shows.
 MAIN = ("accuracy", "rank-1")
 _FIELDS = (
     *("experiment", "table", "dataset", "defense", "authorised", "attack", "via", "upload", "outputs", "evaluated"),
-    *("role", "repeat", "pairs", "kappa", "threat", "status", "reason", "traceback", "log", "batch", "unstable"),
+    *("role", "repeat", "pairs", "kappa", "threat", "status", "reason", "traceback", "log", "batch"),
+    *("unstable", "attack_unstable"),
 )
 _AXES = ("dataset", "defense", "attack")
 Columns = dict[str, list[Any]]

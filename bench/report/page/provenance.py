@@ -141,7 +141,8 @@ def identity(results: RunResults) -> list[tuple[str, str]]:
         ("Plan digest", run.digest or "unknown"),
         ("Suite file, sha256", run.suite.sha256 or "unknown"),
         ("Seed", str(run.suite.seed)),
-        ("Defenses protect again", _checks(results)),
+        ("Defenses protect again", _checks(results, "check_defenses", "protect")),
+        ("Attacks work again", _checks(results, "check_attacks", "attack", "embed")),
         ("Started", when(run.started)),
         ("Finished", when(run.finished)),
         ("Versions", versions or "unknown"),
@@ -154,11 +155,12 @@ def identity(results: RunResults) -> list[tuple[str, str]]:
     ]
 
 
-def _checks(results: RunResults) -> str:
-    """Return what the host's check of the defenses of a run found, as text."""
-    if results.run.suite.head.get("check_defenses") is False:
-        return "not checked: the suite says check_defenses = false"
-    found = [s for s in results.stages if s.get("checked")]
+def _checks(results: RunResults, setting: str, *kinds: str) -> str:
+    """Return what the host's check of the defenses or attacks of a run found, as text: the ``setting`` that turns it
+    off, and the ``kinds`` of its stages."""
+    if results.run.suite.head.get(setting) is False:
+        return f"not checked: the suite says {setting} = false"
+    found = [s for s in results.stages if s.get("checked") and s.get("kind") in kinds]
     if not found:
         return "not recorded"
     unstable = [str(s["name"]) for s in found if s.get("unstable")]

@@ -75,7 +75,8 @@ def _adversary(rows: Rows, name: str, cells: Sequence[CellRow]) -> ThreatModelEn
     component = _component(rows, "attack", first.via) if first.via else second
     declared = component and component.attack
     about = f"{first.attack_plugin}{f', on what {first.via} makes of the upload' if first.via else ''}"
-    mark = "leakage: learnt from the evaluated people, never counted" if first.leaky else ""
+    mark = "unstable: its figures cannot be reproduced" if any(c.attack_unstable for c in cells) else ""
+    mark = "leakage: learnt from the evaluated people, never counted" if first.leaky else mark
     words = _joined(c.threat for c in cells) or UNSTATED
     known = component and second and second.attack and declared
     sees = set(declared.sees) if declared else set()
@@ -86,8 +87,15 @@ def _adversary(rows: Rows, name: str, cells: Sequence[CellRow]) -> ThreatModelEn
         "adapts to the defense": _adapts(known, sees) if known else UNRECORDED,
         "ends with": _ENDS.get(first.outputs, first.outputs),
         "does not have": _lacks(first, sees) if known else UNRECORDED,
+        **_unstable(cells),
     }
     return ThreatModelEntry(name=name, about=about, words=words, facts=facts, mark=mark)
+
+
+def _unstable(cells: Sequence[CellRow]) -> dict[str, str]:
+    """Return what differed when the host attacked a few faces of some cells again, as a fact; none if nothing did."""
+    found = dict.fromkeys(f"against {c.defense}: {c.attack_unstable}" for c in cells if c.attack_unstable)
+    return {"same face again": "; ".join(found)} if found else {}
 
 
 def _receives(cells: Sequence[CellRow], sees: set[str]) -> str:

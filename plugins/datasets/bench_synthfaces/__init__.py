@@ -246,6 +246,10 @@ class SynthTraining(TrainingSet):
         """Return the age in years, and gender, emotion and appearance group as text."""
         return self._shots(rows).describe()
 
+    def landmarks(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return where the formulas that draw the pictures put the landmarks."""
+        return self._shots(rows).landmarks()
+
     def _shots(self, rows: NDArray[np.int64]) -> Shots:
         from bench_synthfaces import training
 

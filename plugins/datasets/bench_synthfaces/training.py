@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from ._identity import Style, draw_person, draw_shot, subject_labels
+from ._landmarks import landmarks
 from .generator import EMOTIONS, GENDERS, GROUPS, render
 
 Ints = NDArray[np.int64]
@@ -88,6 +89,18 @@ class Shots:
             "emotion": np.array(EMOTIONS)[emotion],
             "group": np.array(GROUPS)[group],
         }
+
+    def landmarks(self) -> NDArray[np.float32]:
+        """Return where the landmarks are in the pictures, ``(n, 5, 2)`` (see `bench.TrainingSet.landmarks`)."""
+        seed, subjects = self.people.seed, self.subjects()
+        found = np.empty((len(subjects), 5, 2), np.float32)
+        for chosen, age, style in self._conditions():
+            for start in range(0, len(chosen), _CHUNK):
+                part = slice(start, start + _CHUNK)
+                person = draw_person(seed, subjects[chosen[part]])
+                shot = draw_shot(seed, subjects[chosen[part]], self.shots[chosen[part]], person, age[part], style)
+                found[chosen[part]] = landmarks(person, shot).numpy()
+        return found
 
     def subjects(self) -> Ints:
         """Return the identity numbers of the persons, ``(n,)``."""

@@ -22,6 +22,7 @@ from bench_families.linkage import Linkage
 from bench_families.mask_per_person import MaskPerPerson
 from bench_families.ms_ssim import MsSsim
 from bench_families.pca_laplace import PcaLaplace
+from bench_families.probes_representation import ProbesRepresentation
 from bench_families.queries_defense import QueriesDefense
 from bench_families.recogniser_adapts import RecogniserAdapts
 from bench_families.target_cloak import TargetCloak
@@ -54,6 +55,7 @@ def bench_attacks() -> Mapping[str, type[Attack]]:
         "family-adapts": RecogniserAdapts,
         "family-insider": Insider,
         "family-attributes": AttributesFromUploads,
+        "family-probe": ProbesRepresentation,
         "family-linkage": Linkage,
         "family-averages": AveragesUploads,
         "family-queries": QueriesDefense,

@@ -211,6 +211,7 @@
       ["Data set", cell.dataset(i)],
       ["Defense", cell.defense(i)],
       ["Not reproducible", cell.unstable(i)],
+      ["Attack not reproducible", cell.attack_unstable(i)],
       ["Authorised", cell.authorised(i) || "no model"],
       ["Attack", cell.attack(i)],
       ["Via", cell.via(i)],
