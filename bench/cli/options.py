@@ -39,6 +39,14 @@ run = click.argument("run", shell_complete=completion.runs)
 runs = click.argument("runs", nargs=-1, required=True, metavar="RUN...", shell_complete=completion.runs)
 pairs = click.option("--pairs", type=int, metavar="N", help="Verification pairs per data set, instead of the suite's.")
 set_ = click.option("--set", "overrides", multiple=True, metavar="PATH=VALUE", help="Change a value of the suite.")
+defenses = click.option(
+    "--defense",
+    "defenses",
+    multiple=True,
+    metavar="NAME[,PARAM=VALUE...]",
+    shell_complete=completion.defenses,
+    help="Add a defense to every experiment; may be given several times. Values are those of TOML: 'pmt,steps=50'.",
+)
 cells = click.option(
     "--cell",
     "cells",

@@ -24,11 +24,24 @@ if TYPE_CHECKING:
     from bench.store.workspace import Folders
 
 # Parameters of ``bench run`` that cannot be combined with ``--replay``: the record of the run sets them.
-_SET_BY_RECORD = {"suite", "cells", "pairs", "overrides", "device", "mode", "include_faces", "report", "fresh", "retry"}
+_SET_BY_RECORD = {
+    "suite",
+    "cells",
+    "pairs",
+    "overrides",
+    "defenses",
+    "device",
+    "mode",
+    "include_faces",
+    "report",
+    "fresh",
+    "retry",
+}
 
 
 @click.command()
 @options.optional_suite
+@options.defenses
 @options.cells
 @options.pairs
 @options.set_
@@ -55,6 +68,7 @@ _SET_BY_RECORD = {"suite", "cells", "pairs", "overrides", "device", "mode", "inc
 @options.trust
 def run(
     suite: Path | None,
+    defenses: tuple[str, ...],
     cells: tuple[str, ...],
     pairs: int | None,
     overrides: tuple[str, ...],
@@ -82,6 +96,7 @@ def run(
     Examples:
       bench run quick
       bench run paper --pairs 32
+      bench run quick --defense mine --defense 'mine,strength=0.5'
       bench run paper --cell 1a2b3c4d     # recompute one number; the report shows the id of its cell
       bench run --replay quick
     """
@@ -100,7 +115,8 @@ def run(
         return
     if suite is None:
         raise click.UsageError("expected a SUITE to run, or --replay RUN")
-    plan = plan_suite(suite, folders, device, options.with_mode(overrides, mode), pairs, timeout_s, trust=trust)
+    overrides = options.with_mode(overrides, mode)
+    plan = plan_suite(suite, folders, device, overrides, pairs, timeout_s, defenses=defenses, trust=trust)
     plan = select(plan, find_ids(plan, cells)) if cells else plan
     engine = new_engine(plan.device)
     with _run_and_log(plan, folders, engine, log_format, fresh=fresh, retry=retry) as (folder, outcomes):
@@ -207,6 +223,7 @@ def _replay(
 
 @click.command()
 @options.suite
+@options.defenses
 @options.cells
 @options.pairs
 @options.set_
@@ -218,6 +235,7 @@ def _replay(
 @options.trust
 def plan(
     suite: Path,
+    defenses: tuple[str, ...],
     cells: tuple[str, ...],
     pairs: int | None,
     overrides: tuple[str, ...],
@@ -243,7 +261,8 @@ def plan(
     from bench.runs.run import plan_suite
 
     folders = options.folders(out)
-    made = plan_suite(suite, folders, device, options.with_mode(overrides, mode), pairs, trust=trust)
+    overrides = options.with_mode(overrides, mode)
+    made = plan_suite(suite, folders, device, overrides, pairs, defenses=defenses, trust=trust)
     made = select(made, find_ids(made, cells)) if cells else made
     if as_json:
         console.print_plan(made, folders.cache, discover())

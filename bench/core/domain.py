@@ -86,6 +86,7 @@ class Cell:
     """One point of an experiment: one combination of its axes, which gets one result.
 
     - ``id``: the first 16 hexadecimal digits of a digest of everything that identifies the cell
+    - ``suite_version``: the version of the suite; None if it has none
     - ``experiment``: the name of its experiment; ``table``: the table of the paper that it belongs to, or None
     - ``dataset``: the source of its faces
     - ``authorised``: the models that the client authorises; empty if the cell does not depend on any
@@ -127,6 +128,7 @@ class Cell:
     pairs: int
     kappa: float
     threat: str
+    suite_version: str | None = None
     upload: str = "images"
     splits: tuple[str, ...] = ()
     surrogates: tuple[Component, ...] = ()

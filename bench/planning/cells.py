@@ -43,6 +43,7 @@ class ExperimentPlanner:
 
     def __init__(self, experiment: Experiment, graph: Graph) -> None:
         self.experiment = experiment
+        self.suite_version = graph.suite_version
         self.instances = graph.instances
         self.splits = Splits(experiment, graph.instances)
         self.learners = Learners(experiment, graph.instances, graph.people)
@@ -134,6 +135,7 @@ class ExperimentPlanner:
             attack=attack,
             evaluated=evaluated,
             repeat=repeat,
+            suite_version=self.suite_version,
             pairs=self.experiment.pairs,
             kappa=self.experiment.kappa,
             threat=adversary.threat,

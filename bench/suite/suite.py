@@ -7,10 +7,10 @@ Every mistake is a `SuiteError` that names the TOML path, what was expected, wha
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import itertools
-import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -25,19 +25,22 @@ from bench.core.domain import Component, StageKind
 from bench.core.errors import BenchError, SuiteError
 from bench.core.parsing import decode_text, parse_toml
 from bench.core.provenance import file_sha256
-from bench.core.text import without_invisible
+from bench.core.text import spelling
 from bench.core.whole_files import LARGEST_SUITE, read_whole
 from bench.metrics.vocabulary import IMAGE_METRICS, METRIC_NAMES
 from bench.registry.discovery import Registry
 from bench.store.run_record import SuiteRecord
+from bench.suite.added_defenses import AddedDefense, add_defenses, check_defenses, parse_defenses
 from bench.suite.claim_check import axes_of, check_claims, metrics_of
 from bench.suite.claims import ClaimTable
+from bench.suite.defaults import write_defaults
 from bench.suite.expand import ExpandedExperiment, FullReference, expand
 from bench.suite.limits import by_kind
 from bench.suite.overrides import override
 from bench.suite.paper_tables import published, read_claims
 from bench.suite.resolve import Resolver
 from bench.suite.tables import ExperimentTable, SuiteFile, TrainTable, explain
+from bench.suite.version import mark_changes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +84,7 @@ class Suite:
 
     path: Path
     name: str
+    version: str | None
     title: str
     description: str
     seed: int
@@ -108,10 +112,13 @@ class SuiteSource:
 # ---- from a file or a record to tables -------------------------------------------------------------------------------
 
 
-def read(path: Path, overrides: Sequence[str] = ()) -> SuiteSource:
-    """Read a suite file, apply ``path=value`` overrides, and check its tables and claims.
+def read(
+    path: Path, overrides: Sequence[str] = (), pairs: int | None = None, defenses: Sequence[AddedDefense] = ()
+) -> SuiteSource:
+    """Read a suite file, apply ``path=value`` overrides, add ``defenses``, and check its tables and claims.
 
-    A claim may be about something that an override removed from the suite; it is not measured then.
+    A claim may be about something that an override removed from the suite; it is not measured then. ``pairs``
+    (``--pairs``) is only looked at to mark the version of a suite that it changes.
     """
     try:
         text = decode_text(read_whole(path, LARGEST_SUITE), "a suite file")
@@ -128,18 +135,38 @@ def read(path: Path, overrides: Sequence[str] = ()) -> SuiteSource:
     except ValueError as error:
         raise SuiteError(f"{path}: not valid TOML: {error}") from None
     written = copy.deepcopy(raw)
-    for text in overrides:
-        override(raw, text)
+    inherited = _apply(raw, overrides, path)
+    with contextlib.suppress(SuiteError):  # The file alone was wrong; what is run is checked below.
+        write_defaults(written)
+    mark_changes(raw, written, pairs)
+    add_defenses(raw, defenses)
     try:
         tables = SuiteFile.model_validate(raw)
         if tables.claims:
             experiments = [*expand(tables.experiment), *_experiments_of(written)]
             check_claims(tables.claims, axes_of(experiments), metrics_of(experiments))
     except ValidationError as error:
-        raise SuiteError("\n".join(f"{path}: {line}" for line in explain(error))) from None
+        lines = dict.fromkeys(inherited(line) for line in explain(error))
+        raise SuiteError("\n".join(f"{path}: {line}" for line in lines)) from None
+    except SuiteError as error:
+        raise SuiteError(f"{path}: {inherited(str(error))}") from None
+    return SuiteSource(path=path, tables=tables, raw=raw, sha256=file_sha256(path))
+
+
+def _apply(raw: dict[str, Any], overrides: Sequence[str], path: Path) -> Callable[[str], str]:
+    """Apply overrides to the content of a suite file, those of ``[defaults]`` before these are written into the
+    experiments; return a function that makes the place in a message that of the defaults where it comes from these."""
+    of_defaults = [text for text in overrides if text.lstrip().startswith("defaults.")]
+    for text in of_defaults:
+        override(raw, text)
+    try:
+        inherited = write_defaults(raw)
     except SuiteError as error:
         raise SuiteError(f"{path}: {error}") from None
-    return SuiteSource(path=path, tables=tables, raw=raw, sha256=file_sha256(path))
+    for text in overrides:
+        if text not in of_defaults:
+            override(raw, text)
+    return inherited
 
 
 def _experiments_of(raw: Mapping[str, Any]) -> Sequence[ExpandedExperiment]:
@@ -178,10 +205,19 @@ def reread(record: SuiteRecord, where: str = "the suite in its record cannot be 
 
 
 def load(
-    path: Path, registry: Registry, overrides: Sequence[str] = (), pairs: int | None = None, *, trust: bool = False
+    path: Path,
+    registry: Registry,
+    overrides: Sequence[str] = (),
+    pairs: int | None = None,
+    *,
+    defenses: Sequence[str] = (),
+    trust: bool = False,
 ) -> Suite:
-    """Read and resolve a suite file. ``trust``: code outside the installed plugins that it names may run."""
-    return resolve(read(path, overrides), registry, pairs, trust=trust)
+    """Read and resolve a suite file. ``defenses`` are values of ``--defense``, which are added to every experiment.
+    ``trust``: code outside the installed plugins that it names may run."""
+    added = parse_defenses(defenses)
+    check_defenses(added, registry)
+    return resolve(read(path, overrides, pairs, added), registry, pairs, trust=trust)
 
 
 def restore(record: SuiteRecord, registry: Registry, *, trust: bool = False) -> Suite:
@@ -223,6 +259,7 @@ def assemble(source: SuiteSource, experiments: Sequence[Experiment]) -> Suite:
     return Suite(
         path=source.path,
         name=head.name,
+        version=head.version,
         title=head.title or head.name,
         description=head.description,
         seed=head.seed,
@@ -323,12 +360,12 @@ def _check_labels(experiment: Experiment, where: str) -> None:
 def _check_distinct(labels: Sequence[str], where: str) -> None:
     known: dict[str, str] = {}
     for i, label in enumerate(labels):
-        spelling = " ".join(unicodedata.normalize("NFKC", without_invisible(label)).casefold().split())
-        if spelling in known:
-            differs = f"differs from {known[spelling]!r} only in spaces, case, invisible characters or Unicode form"
-            problem = "appears twice" if label == known[spelling] else differs
+        spelt = spelling(label)
+        if spelt in known:
+            differs = f"differs from {known[spelt]!r} only in spaces, case, invisible characters or Unicode form"
+            problem = "appears twice" if label == known[spelt] else differs
             raise SuiteError(f'{where}[{i}]: {label!r} {problem}; give one of them a label = "..." of its own')
-        known[spelling] = label
+        known[spelt] = label
 
 
 def _check_metrics(metrics: Sequence[Component], where: str) -> None:
