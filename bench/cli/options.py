@@ -47,6 +47,12 @@ defenses = click.option(
     shell_complete=completion.defenses,
     help="Add a defense to every experiment; may be given several times. Values are those of TOML: 'pmt,steps=50'.",
 )
+recompute = click.option(
+    "--recompute-reference",
+    "recompute",
+    is_flag=True,
+    help="Compute the defenses of the reference run of the suite too, in place of reading its rows.",
+)
 cells = click.option(
     "--cell",
     "cells",

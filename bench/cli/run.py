@@ -30,6 +30,7 @@ _SET_BY_RECORD = {
     "pairs",
     "overrides",
     "defenses",
+    "recompute",
     "device",
     "mode",
     "include_faces",
@@ -42,6 +43,7 @@ _SET_BY_RECORD = {
 @click.command()
 @options.optional_suite
 @options.defenses
+@options.recompute
 @options.cells
 @options.pairs
 @options.set_
@@ -69,6 +71,7 @@ _SET_BY_RECORD = {
 def run(
     suite: Path | None,
     defenses: tuple[str, ...],
+    recompute: bool,
     cells: tuple[str, ...],
     pairs: int | None,
     overrides: tuple[str, ...],
@@ -103,8 +106,11 @@ def run(
     from bench.cli import console
     from bench.engine.factory import make_engine
     from bench.planning.plan import find_ids, select
+    from bench.registry.discovery import discover
+    from bench.runs.beside_reference import reading, with_reference
     from bench.runs.run import plan_suite
     from bench.store.reading import RunResults
+    from bench.store.several_runs import Joined
 
     go_on_unread()
     folders = options.folders(out)
@@ -116,11 +122,17 @@ def run(
     if suite is None:
         raise click.UsageError("expected a SUITE to run, or --replay RUN")
     overrides = options.with_mode(overrides, mode)
-    plan = plan_suite(suite, folders, device, overrides, pairs, timeout_s, defenses=defenses, trust=trust)
+    plan = plan_suite(
+        suite, folders, device, overrides, pairs, timeout_s, defenses=defenses, recompute=recompute, trust=trust
+    )
     plan = select(plan, find_ids(plan, cells)) if cells else plan
+    if text := reading(plan.suite):
+        options.note(text)
     engine = new_engine(plan.device)
     with _run_and_log(plan, folders, engine, log_format, fresh=fresh, retry=retry) as (folder, outcomes):
-        results = RunResults(folder)
+        results = with_reference(RunResults(folder), discover())
+        for note in results.notes if isinstance(results, Joined) else ():
+            options.note(note)
         page = folders.page(results.run, folder) if report else None
         kept = page is not None and _update_page(results, page, include_faces=include_faces)
         console.show_summary(results, page, retry=retry, kept=kept)
@@ -133,7 +145,8 @@ def _update_page(results: RunResults, page: Path, *, include_faces: bool) -> boo
     from bench.report.page_key import is_current, page_key
 
     sections = hook_calls.report_sections(results)
-    if is_current(page, page_key(results.folder, sections, include_real_faces=include_faces)):
+    alone = len(results.runs) == 1
+    if alone and is_current(page, page_key(results.folder, sections, include_real_faces=include_faces)):
         return True
     from bench.report.page import write_report
 
@@ -224,6 +237,7 @@ def _replay(
 @click.command()
 @options.suite
 @options.defenses
+@options.recompute
 @options.cells
 @options.pairs
 @options.set_
@@ -236,6 +250,7 @@ def _replay(
 def plan(
     suite: Path,
     defenses: tuple[str, ...],
+    recompute: bool,
     cells: tuple[str, ...],
     pairs: int | None,
     overrides: tuple[str, ...],
@@ -258,12 +273,15 @@ def plan(
     from bench.cli import console
     from bench.planning.plan import find_ids, select
     from bench.registry.discovery import discover
+    from bench.runs.beside_reference import reading
     from bench.runs.run import plan_suite
 
     folders = options.folders(out)
     overrides = options.with_mode(overrides, mode)
-    made = plan_suite(suite, folders, device, overrides, pairs, defenses=defenses, trust=trust)
+    made = plan_suite(suite, folders, device, overrides, pairs, defenses=defenses, recompute=recompute, trust=trust)
     made = select(made, find_ids(made, cells)) if cells else made
+    if text := reading(made.suite):
+        options.note(text)
     if as_json:
         console.print_plan(made, folders.cache, discover())
         return

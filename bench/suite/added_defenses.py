@@ -86,7 +86,7 @@ def add_defenses(raw: dict[str, Any], added: Sequence[AddedDefense]) -> None:
     tables = [table for table in _experiments(raw) if isinstance(table.get("defenses"), list)]
     for table in added:
         label = table.get("label", _default_label(table))
-        missing = [own["defenses"] for own in tables if not any(_same(d, table) for d in own["defenses"])]
+        missing = [own["defenses"] for own in tables if not any(asks(table, d) for d in own["defenses"])]
         if "label" not in table and any(spelling(label) in map(_label, defenses) for defenses in missing):
             label = f"{label} (added)"
         for defenses in missing:
@@ -104,7 +104,7 @@ def _default_label(table: dict[str, Any]) -> str:
     return f"{table['plugin']} {words}".strip()
 
 
-def _same(reference: Reference, table: dict[str, Any]) -> bool:
+def asks(table: AddedDefense, reference: Reference) -> bool:
     """Return True if a reference of a suite is the defense of a table, which may leave its label open."""
     own = {"plugin": reference} if isinstance(reference, str) else dict(reference)
     asked = dict(table)

@@ -29,12 +29,14 @@ from bench.core.text import spelling
 from bench.core.whole_files import LARGEST_SUITE, read_whole
 from bench.metrics.vocabulary import IMAGE_METRICS, METRIC_NAMES
 from bench.registry.discovery import Registry
+from bench.store.reference import find_reference
 from bench.store.run_record import SuiteRecord
 from bench.suite.added_defenses import AddedDefense, add_defenses, check_defenses, parse_defenses
 from bench.suite.claim_check import axes_of, check_claims, metrics_of
 from bench.suite.claims import ClaimTable
 from bench.suite.defaults import write_defaults
 from bench.suite.expand import ExpandedExperiment, FullReference, expand
+from bench.suite.from_reference import leave_out, same_questions, take_over
 from bench.suite.limits import by_kind
 from bench.suite.overrides import override
 from bench.suite.paper_tables import published, read_claims
@@ -113,12 +115,18 @@ class SuiteSource:
 
 
 def read(
-    path: Path, overrides: Sequence[str] = (), pairs: int | None = None, defenses: Sequence[AddedDefense] = ()
+    path: Path,
+    overrides: Sequence[str] = (),
+    pairs: int | None = None,
+    defenses: Sequence[AddedDefense] = (),
+    *,
+    recompute: bool = False,
 ) -> SuiteSource:
     """Read a suite file, apply ``path=value`` overrides, add ``defenses``, and check its tables and claims.
 
     A claim may be about something that an override removed from the suite; it is not measured then. ``pairs``
-    (``--pairs``) is only looked at to mark the version of a suite that it changes.
+    (``--pairs``) is only looked at to mark the version of a suite that it changes. With ``defenses``, those of the
+    suite are left out if its reference run has them; ``recompute``: instead, all of the reference run are added.
     """
     try:
         text = decode_text(read_whole(path, LARGEST_SUITE), "a suite file")
@@ -139,9 +147,10 @@ def read(
     with contextlib.suppress(SuiteError):  # The file alone was wrong; what is run is checked below.
         write_defaults(written)
     mark_changes(raw, written, pairs)
-    add_defenses(raw, defenses)
     try:
         tables = SuiteFile.model_validate(raw)
+        if _add_defenses(raw, tables, defenses, recompute=recompute):
+            tables = SuiteFile.model_validate(raw)
         if tables.claims:
             experiments = [*expand(tables.experiment), *_experiments_of(written)]
             check_claims(tables.claims, axes_of(experiments), metrics_of(experiments))
@@ -167,6 +176,18 @@ def _apply(raw: dict[str, Any], overrides: Sequence[str], path: Path) -> Callabl
         if text not in of_defaults:
             override(raw, text)
     return inherited
+
+
+def _add_defenses(raw: dict[str, Any], tables: SuiteFile, defenses: Sequence[AddedDefense], *, recompute: bool) -> bool:
+    """Change the defenses of a valid suite for one run (see `read`); return whether there was anything to change."""
+    reference = find_reference(tables.suite.version) if defenses or recompute else None
+    if reference is not None and same_questions(raw, reference.run):
+        if recompute:
+            take_over(raw, reference.run)
+        else:
+            leave_out(raw, reference.run, defenses)
+    add_defenses(raw, defenses)
+    return bool(defenses or recompute)
 
 
 def _experiments_of(raw: Mapping[str, Any]) -> Sequence[ExpandedExperiment]:
@@ -211,13 +232,14 @@ def load(
     pairs: int | None = None,
     *,
     defenses: Sequence[str] = (),
+    recompute: bool = False,
     trust: bool = False,
 ) -> Suite:
-    """Read and resolve a suite file. ``defenses`` are values of ``--defense``, which are added to every experiment.
-    ``trust``: code outside the installed plugins that it names may run."""
+    """Read and resolve a suite file. ``defenses`` are values of ``--defense``, which are added to every experiment;
+    ``recompute`` as in `read`. ``trust``: code outside the installed plugins that it names may run."""
     added = parse_defenses(defenses)
     check_defenses(added, registry)
-    return resolve(read(path, overrides, pairs, added), registry, pairs, trust=trust)
+    return resolve(read(path, overrides, pairs, added, recompute=recompute), registry, pairs, trust=trust)
 
 
 def restore(record: SuiteRecord, registry: Registry, *, trust: bool = False) -> Suite:

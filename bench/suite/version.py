@@ -23,11 +23,11 @@ def mark_changes(raw: dict[str, Any], written: Mapping[str, Any], pairs: int | N
     version = head.get("version") if isinstance(head, dict) else None
     if not isinstance(head, dict) or not isinstance(version, str) or version.endswith(CHANGED):
         return
-    if _questions(raw) != _questions(written) or pairs is not None:
+    if questions(raw) != questions(written) or pairs is not None:
         head["version"] = version + CHANGED
 
 
-def _questions(raw: Mapping[str, Any]) -> dict[str, Any]:
+def questions(raw: Mapping[str, Any]) -> dict[str, Any]:
     """Return the part of a suite that decides its rows; claims are judged from rows and change none."""
     head = raw.get("suite")
     own = {name: value for name, value in head.items() if name not in _FREE} if isinstance(head, Mapping) else head
