@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, cast, get_args
+from typing import Any, Literal, cast, get_args
 
 import pandas as pd
 
@@ -16,6 +16,11 @@ from bench.core.text import set_label
 
 UPLOAD = ("experiment", "dataset", "defense", "authorised", "repeat", "attack")
 CLEAN = "identity"  # The defense plugin that uploads the face unchanged.
+
+
+# What the tester must find if the defense is a control: that everything leaks, that nothing does, or that attacks which
+# learn from its own pictures break it and others do not.
+Control = Literal["leaks", "safe", "learnable"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +34,10 @@ class CellRow:
     ``learner_overlap`` and ``training_overlap`` are those of `bench.core.domain.Cell`; None also where an older version
     of bench did not record them. ``goal`` is what the defense is for, ``protects`` the side of pairs that is protected,
     ``surrogates`` the models that the client used in place of unknown ones, and ``bound`` its formal guarantee as JSON,
-    empty if it gives none. ``unstable`` says what differed when the host protected some faces again.
+    empty if it gives none. ``unstable`` says what differed when the host protected some faces again. ``control`` says
+    what the tester must find if the defense is a control (`bench.Defense`), and is None for all others. ``knowledge``
+    is how much the adversary knows (an index of `bench.core.domain.KNOWLEDGE`), and ``suite_version`` the version of
+    the suite; None where they are not recorded.
     """
 
     cell: str
@@ -77,6 +85,9 @@ class CellRow:
     surrogates: tuple[str, ...] = ()
     bound: str = ""
     unstable: str = ""
+    control: Control | None = None
+    knowledge: int | None = None
+    suite_version: str | None = None
 
     @property
     def clean(self) -> bool:
@@ -165,6 +176,9 @@ def cell_row_of(row: Mapping[Any, Any]) -> CellRow:
         surrogates=_labels(row.get("surrogates")),
         bound=text("bound") or "",
         unstable=text("unstable") or "",
+        control=_control(text("control"), str(defense.get("name", ""))),
+        knowledge=None if text("knowledge") is None else int(row["knowledge"]),
+        suite_version=text("suite_version"),
         protect=tuple(json.loads(text("protect") or "[]")),
     )
 
@@ -172,6 +186,13 @@ def cell_row_of(row: Mapping[Any, Any]) -> CellRow:
 def _goal(found: str | None) -> Goal:
     """Return the goal of a cell; runs of older versions record none, and all their defenses have this one."""
     return cast(Goal, found) if found in get_args(Goal) else "recognition"
+
+
+def _control(found: str | None, plugin: str) -> Control | None:
+    """Return what the tester must find of a defense. Older versions recorded nothing; the upload as it is leaks."""
+    if found in get_args(Control):
+        return cast(Control, found)
+    return "leaks" if plugin == CLEAN else None
 
 
 def _labels(found: Any) -> tuple[str, ...]:

@@ -87,6 +87,7 @@ class Rows:
     - ``sums``: the sums of the scores of a metric in a cell, those that were used last
     - ``image_scores``: a column of the images of an upload, those that were used last
     - ``baselines``: the image baselines of an experiment and a data set (None for all), by baseline and metric
+    - ``conclusions``: what several tables need and is computed once, by name
     """
 
     def __init__(self, results: RunResults) -> None:
@@ -98,6 +99,7 @@ class Rows:
         self.sums: Recent[SummedScores | None] = Recent(HELD, _size_of_sums)
         self.image_scores: Recent[ImageScores | None] = Recent(HELD, _size_of_image_scores)
         self.baselines: dict[tuple[str, str | None], dict[str, dict[str, Measurement]]] = {}
+        self.conclusions: dict[str, Any] = {}
 
     @cached_property
     def scores(self) -> CellScores:

@@ -29,8 +29,22 @@ CellRole = Literal[
 # What a defense is for, which decides what counts as its utility (see `bench.api.defense.Defense`).
 Goal = Literal["recognition", "appearance", "anonymity", "template"]
 Side = Literal["probe", "gallery", "both"]  # which pictures of a pair are protected: the left, the right, both
+# What an attack recovers of a person: the kind of leak that it looks for.
+Channel = Literal["recognition", "reconstruction", "attributes", "linkage"]
+CHANNELS: Mapping[str, Channel] = {
+    "recognition": "recognition",
+    "images": "reconstruction",
+    "attributes": "attributes",
+    "links": "linkage",
+}  # by what an attack outputs
 MAX_REPEATS = 1000  # of an experiment
 StageKind = Literal["faces", "embed", "fit_defense", "protect", "fit_attack", "attack", "score"]
+
+
+def channel(outputs: str) -> Channel:
+    """Return the channel of an attack from what it outputs: ``images`` belong to ``reconstruction``, ``links`` to
+    ``linkage``; the other two have their own names. Raise KeyError for any other text."""
+    return CHANNELS[outputs]
 
 
 @dataclass(frozen=True, kw_only=True)

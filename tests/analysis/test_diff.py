@@ -24,8 +24,8 @@ from bench.analysis.compare import Diff, DiffLine, PrimaryTest, diff
 from bench.analysis.compare.diff import record
 from bench.analysis.compare.significance import Difference, aligned, corrected, detectable, difference, holm
 from bench.analysis.pooling import SampleScores
+from bench.analysis.tables.assessed_defense import ACCURACY
 from bench.analysis.tables.questions import PRIMARY
-from bench.analysis.tables.recommendation import ACCURACY
 from bench.analysis.tables.tried_attacks import MATCH
 from bench.cli import main
 from bench.core.errors import StorageError

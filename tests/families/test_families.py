@@ -27,8 +27,9 @@ from support import TESTS, Command, Done, install
 
 from bench import Capabilities, Context, instantiate, registered
 from bench.analysis.rows import Rows
+from bench.analysis.tables.assessed_defense import AssessedDefense
 from bench.analysis.tables.leakage_ladder import ladder
-from bench.analysis.tables.recommendation import AssessedDefense, Recommendation, recommendations
+from bench.analysis.tables.recommendation import Recommendation, recommendations
 from bench.analysis.tables.summary import Summary, overall
 from bench.report.page import render
 from bench.store.artifacts import Artifact, Cache

@@ -19,7 +19,8 @@ from playwright.sync_api import Browser, Page
 
 from bench.analysis.compare import diff
 from bench.analysis.rows import Rows
-from bench.analysis.tables.recommendation import LEAKAGE, recommend
+from bench.analysis.tables.assessed_defense import LEAKAGE
+from bench.analysis.tables.recommendation import recommend
 from bench.api.types import Section
 from bench.report.compare_page import write_page
 from bench.report.page import write_report

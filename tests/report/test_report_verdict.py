@@ -23,7 +23,8 @@ from bench.analysis.dominance import dominates, draw, interval
 from bench.analysis.pooling import Pool, SampleScores
 from bench.analysis.rows import Rows
 from bench.analysis.tables import build
-from bench.analysis.tables.recommendation import AssessedDefense, Recommendation, recommend
+from bench.analysis.tables.assessed_defense import AssessedDefense
+from bench.analysis.tables.recommendation import Recommendation, recommend
 from bench.report.page import render
 from bench.report.page.recommendation import pareto, rulings
 from bench.report.page.verdict_words import headline
@@ -411,7 +412,7 @@ def test_the_verdict_is_exported(tmp_path: Path) -> None:
     assert not table.ranked
     found = {row.label: row for row in table.groups[0].rows}
     assert found["A"].measurements[3].value == 0.2
-    assert found["A"].flags == ["worst of 2 attacks: recface (rebuilt)", "leaks"]
+    assert found["A"].flags == ["worst of 2 attacks: recface (rebuilt)", "leaks in recognition and reconstruction"]
     assert found["B"].flags == [
         "worst of 1 attack: abuse (abuse)",
         "leaks",
@@ -439,7 +440,7 @@ def test_the_worst_of_twelve_attacks_at_chance_is_no_leak(tmp_path: Path) -> Non
     assert alone.leaks is True
     found = recommend(scored(tmp_path / "twelve", [replace(one, attacks=TWELVE)], {}, leaks | clean))
     a = entry(found, "A")
-    assert (a.leaks, a.leakage.value, a.people) == (False, 3 / 40, 40)
+    assert (a.leaks, a.leakage.value, a.people()) == (False, 3 / 40, 40)
     assert {t.test.family for t in a.tried if t.test is not None} == {12}
     assert a.worst is not None
     assert a.worst.enrolled.n == 20  # Genuine pairs only.

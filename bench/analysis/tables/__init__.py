@@ -10,13 +10,15 @@ from bench.analysis.rows import Matrix, Rows
 from bench.analysis.table_model import Measurement, Table, TableMetric
 from bench.analysis.tables.ablation import TITLES, ablation_tables
 from bench.analysis.tables.attributes import attribute_tables
+from bench.analysis.tables.controls import controls_tables
 from bench.analysis.tables.goals import AUTHORISED, SSIM, UNAUTHORISED
 from bench.analysis.tables.leakage_ladder import ladder_tables
 from bench.analysis.tables.linkage import linkage_tables
 from bench.analysis.tables.recognition import LAYOUTS, recognition_tables
-from bench.analysis.tables.recommendation import verdict_tables
 from bench.analysis.tables.reconstruction import attack_tables, boxes_tables
+from bench.analysis.tables.self_checks import marked
 from bench.analysis.tables.summary import CLEAN_ACCURACY, WORST, image_table, summaries, summary_table
+from bench.analysis.tables.verdict_table import verdict_tables
 from bench.core.errors import StorageError, SuiteError, did_you_mean
 
 
@@ -74,13 +76,17 @@ TABLES: Mapping[str, TableKind] = {
     ),
 }
 # Tables of the whole run, over all its experiments.
-WHOLE: Mapping[str, Callable[[Rows], Sequence[Table]]] = {"ladder": ladder_tables, "verdict": verdict_tables}
+WHOLE: Mapping[str, Callable[[Rows], Sequence[Table]]] = {
+    "ladder": ladder_tables,
+    "verdict": verdict_tables,
+    "controls": controls_tables,
+}
 NAMES = (*TABLES, *WHOLE)
 
 
 def tables_of(rows: Rows, experiment: str) -> list[Table]:
     """Build all tables of an experiment, in the order of `TABLES`."""
-    return [table for kind in TABLES.values() for table in kind.build(rows, experiment)]
+    return marked(rows, [table for kind in TABLES.values() for table in kind.build(rows, experiment)])
 
 
 def build(rows: Rows, name: str) -> list[Table]:
@@ -106,7 +112,7 @@ def build(rows: Rows, name: str) -> list[Table]:
 def _built(rows: Rows, name: str) -> list[Table]:
     if name in WHOLE:
         return list(WHOLE[name](rows))
-    return [table for experiment in rows.experiments for table in TABLES[name].build(rows, experiment)]
+    return marked(rows, [table for experiment in rows.experiments for table in TABLES[name].build(rows, experiment)])
 
 
 def summary_rows(rows: Rows) -> tuple[list[str], list[list[str]]]:

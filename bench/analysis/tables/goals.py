@@ -49,6 +49,9 @@ class Purpose:
     - ``utility``: the label, the unit and the direction of that metric
     - ``bars``: what it must meet to be useful, and what it must meet besides
     - ``hides_pixels``: True if a picture that is similar to the original counts as leakage
+    - ``hides_attributes``: True if estimated attributes count as leakage; False if the defense keeps them on purpose
+    - ``served``: True if the authorised service is meant to recognise, so that it is no leak of recognition or linkage
+      that an insider does
     """
 
     words: str
@@ -57,6 +60,8 @@ class Purpose:
     utility: TableMetric
     bars: Sequence[Bar]
     hides_pixels: bool
+    hides_attributes: bool
+    served: bool = False
 
     @property
     def utility_bars(self) -> list[Bar]:
@@ -100,6 +105,8 @@ PURPOSES: Mapping[Goal, Purpose] = {
             Bar(metric=SSIM, limit=0.03, text="at most 0.03", of="ssim"),
         ),
         hides_pixels=True,
+        hides_attributes=True,
+        served=True,
     ),
     "template": Purpose(
         words="its own recogniser matches protected with protected pictures",
@@ -108,6 +115,7 @@ PURPOSES: Mapping[Goal, Purpose] = {
         utility=replace(_ACCURACY, label="accuracy of its own recogniser", better="higher"),
         bars=(Bar(metric=AUTHORISED, limit=0.90, text="at least 90 %", of="kept"),),
         hides_pixels=True,
+        hides_attributes=True,
     ),
     "appearance": Purpose(
         words="people still see the same face, and no model recognises it",
@@ -116,6 +124,7 @@ PURPOSES: Mapping[Goal, Purpose] = {
         utility=_LIKENESS,
         bars=(Bar(metric=_LIKENESS, limit=0.90, text="at least 0.90", of="ssim"), _FEW_RECOGNISED),
         hides_pixels=False,
+        hides_attributes=False,
     ),
     "anonymity": Purpose(
         words="nobody recognises the person, and as much as possible of the picture is kept",
@@ -124,5 +133,6 @@ PURPOSES: Mapping[Goal, Purpose] = {
         utility=_LIKENESS,
         bars=(_FEW_RECOGNISED,),
         hides_pixels=False,
+        hides_attributes=False,
     ),
 }

@@ -12,7 +12,7 @@ from bench.analysis.cells import CellRow
 from bench.analysis.sample_metric import RECOGNISED
 from bench.analysis.tables.goals import PURPOSES
 from bench.analysis.tables.row_layout import Sides
-from bench.core.domain import Goal
+from bench.core.domain import Goal, channel
 
 Question = Literal["utility", "leakage", "appearance", "attributes", "reference"]
 
@@ -37,19 +37,35 @@ def is_upload(cell: CellRow) -> bool:
     return cell.outputs == "recognition" and not cell.via and not cell.embeds
 
 
+def by_design(cell: CellRow, goal: Goal | None = None) -> bool:
+    """Return True if the authorised service itself recognises or links, and the ``goal`` (by default that of the
+    defense) wants it to recognise: what this insider finds is no leak."""
+    return cell.insider and PURPOSES[goal or cell.goal].served and channel(cell.outputs) in ("recognition", "linkage")
+
+
+def leaks_to(cell: CellRow, sides: Sides, goal: Goal | None = None) -> bool:
+    """Return True if what the attack of a cell finds counts as leakage of a defense with this ``goal`` (by default its
+    own): pictures that held-out recognisers match, links that they make, and attributes if the goal hides them."""
+    if cell.leaky or by_design(cell, goal):
+        return False
+    if channel(cell.outputs) == "attributes":
+        return PURPOSES[goal or cell.goal].hides_attributes
+    return sides.judges(cell, goal)
+
+
 def asked(question: Question, cell: CellRow, sides: Sides, goal: Goal | None = None) -> bool:
     """Return True if a cell answers a question, whether the cell has a protection or not.
 
     ``goal`` is what it is compared for, by default the goal of its defense. Attacks that learned from the evaluated
-    people answer none. What the authorised service itself can find out is no leakage to others.
+    people answer none.
     """
-    if cell.leaky or (cell.insider and question == "leakage"):
+    if cell.leaky:
         return False
     match question:
         case "utility":
             return is_upload(cell) and (PURPOSES[goal or cell.goal].metric == "ssim" or sides.serves(cell))
         case "leakage":
-            return cell.outputs in RECOGNISED and sides.judges(cell, goal)
+            return cell.outputs in RECOGNISED and leaks_to(cell, sides, goal)
         case "appearance":
             return cell.outputs in RECOGNISED
         case "attributes":

@@ -16,16 +16,12 @@ from markupsafe import Markup
 
 from bench.analysis.rows import Rows
 from bench.analysis.table_model import Measurement, TableMetric
+from bench.analysis.tables.assessed_defense import CHANCE, ENROLLED, LEAKAGE, OTHERS, AssessedDefense
 from bench.analysis.tables.client_cost import BYTES, FLOPS, LATENCY
-from bench.analysis.tables.recommendation import (
-    CHANCE,
-    ENROLLED,
-    LEAKAGE,
-    OTHERS,
-    AssessedDefense,
-    Recommendation,
-    recommendations,
-)
+from bench.analysis.tables.recommendation import Recommendation, recommendations
+from bench.analysis.tables.tried_attacks import TriedAttack
+from bench.analysis.tables.verdict_table import OF_CHANNEL, worst_case
+from bench.core.domain import Channel
 from bench.core.text import joined_labels, plural, set_label
 from bench.report.charts import PlotPoint, PointPlot, Reference, Style, Zone
 from bench.report.charts.theme import swatch
@@ -73,12 +69,23 @@ LOOKS = (BEST, OVER, OPEN, SAME, NONE)
 
 
 @dataclass(frozen=True, kw_only=True)
+class ChannelCase:
+    """The worst case of a defense in one channel; ``leaks``: an attack of the channel beat chance."""
+
+    channel: Channel
+    metric: TableMetric
+    measurement: Measurement
+    leaks: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class RecommendationRow:
     """One defense in the table of the verdict.
 
     ``mark`` is the number of its point in the plot (empty if it has none), ``about`` what the row pools, and ``sets``
-    are the authorised sets if there are several. ``attack`` is its worst case as text, ``dominated`` says which
-    defenses dominate it, and ``remarks`` are further facts. ``command`` computes its leakage again.
+    are the authorised sets if there are several. ``attack`` is its worst case as text, ``channels`` are the worst cases
+    of the channels that were attacked, ``dominated`` says which defenses dominate it, ``remarks`` are further facts,
+    and ``command`` computes its leakage again.
     """
 
     mark: str
@@ -87,6 +94,7 @@ class RecommendationRow:
     about: Sequence[str]
     sets: Sequence[str]
     attack: Sequence[str]
+    channels: Sequence[ChannelCase]
     dominated: str
     remarks: Sequence[str]
     command: str
@@ -193,7 +201,8 @@ def _row(rows: Rows, found: Recommendation, entry: AssessedDefense, mark: str, s
         attack.append(attack_name(entry.worst, several))
         chosen = 1.0 if entry.worst_share is None else entry.worst_share
         share = f", in {100 * chosen:.0f} % of draws" if chosen < 1 else ""
-        attack.append(f"worst of {plural(len(entry.attackers), 'attack')}{share}" if len(entry.attackers) > 1 else "")
+        tried = len({a.attacker for a in entry.on_faces})
+        attack.append(f"worst of {plural(tried, 'attack')}{share}" if tried > 1 else "")
     return RecommendationRow(
         mark=mark,
         look=_look(entry),
@@ -201,10 +210,20 @@ def _row(rows: Rows, found: Recommendation, entry: AssessedDefense, mark: str, s
         about=about,
         sets=[set_label(models) for models in entry.sets] if len(entry.sets) > 1 else [],
         attack=[a for a in attack if a],
+        channels=_channels(entry),
         dominated=_dominated(entry),
         remarks=_remarks(entry),
         command=_command(rows, entry),
     )
+
+
+def _channels(entry: AssessedDefense) -> list[ChannelCase]:
+    """Return the worst case of each channel, if the defense was attacked in several."""
+    return [
+        ChannelCase(channel=c, metric=metric, measurement=found, leaks=c in entry.leaking)
+        for c, metric in OF_CHANNEL.items()
+        if len(entry.channels) > 1 and (found := worst_case(entry, c)).status not in ("not tested", "not applicable")
+    ]
 
 
 def _look(entry: AssessedDefense) -> MarkerLook:
@@ -250,10 +269,18 @@ def _remarks(entry: AssessedDefense) -> list[str]:
         found.append("misses the bar for utility")
     if entry.leaks is False:
         found.append(power(entry))
-    lost = [a for a in entry.attacks if a.measurement.value is None]
+    found += [_by_design(attack) for attack in entry.insiders if attack.measurement.value is not None]
+    lost = [a for a in entry.attacks if a not in entry.tried]
     if lost:
         found.append(f"without a measurement: {listed([f'{a.label} ({a.measurement.status})' for a in lost])}")
     return found
+
+
+def _by_design(attack: TriedAttack) -> str:
+    """Return the words for an insider who does what the authorised service is meant to do."""
+    what = "links" if attack.channel == "linkage" else "matches"
+    shown = f"{LEAKAGE.shown(attack.measurement.value)} %"
+    return f"the service itself ({attack.label}) {what} {shown}: by design, and not counted as a leak"
 
 
 # ---- to compute it again ---------------------------------------------------------------------------------------------
@@ -301,7 +328,7 @@ def pareto(found: Recommendation) -> PointPlot | None:
     best = sorted((e for e in drawable if _look(e) is BEST), key=lambda e: (_value(e.leakage), _value(e.utility)))
     return PointPlot(
         title="Utility and leakage",
-        x=replace(LEAKAGE, label="matched after the worst attack, lower is better"),
+        x=replace(LEAKAGE, label="matched or linked by the worst attack, lower is better"),
         y=replace(utility, label=f"{utility.label}, higher is better"),
         x_range=(-3.0, 104.0),
         y_range=(max(-0.03 * utility.scale, low - 0.06 * utility.scale), top),

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bench.analysis.table_model import Measurement, TableMetric
-from bench.analysis.tables.recommendation import CHANCE, ENROLLED, LEAKAGE, AssessedDefense, Recommendation
-from bench.analysis.tables.tried_attacks import TriedAttack
+from bench.analysis.tables.assessed_defense import CHANCE, ENROLLED, LEAKAGE, AssessedDefense
+from bench.analysis.tables.recommendation import Recommendation
+from bench.analysis.tables.tried_attacks import LINKED, TriedAttack
+from bench.core.domain import Channel
 from bench.core.text import joined_labels, plural
 
 Sentence = Sequence[str | tuple[TableMetric, Measurement]]
@@ -36,7 +38,7 @@ def headline(found: Recommendation) -> str:
     which = f"{which} that faced every attack is {best.name}"
     if best.leaks is None:
         return f"{which}; whether its faces are matched more often than strangers is not known."
-    return f"None is safe. {which}, and its faces are matched more often than strangers are."
+    return f"None is safe. {which}, and {what_leaks(best)}."
 
 
 def _headline_of_none(found: Recommendation) -> str:
@@ -50,13 +52,38 @@ def _headline_of_none(found: Recommendation) -> str:
     return f"None is safe, and none is best: {who} like no protection."
 
 
+def what_leaks(entry: AssessedDefense) -> str:
+    """Return what attacks found of a defense that leaks, channel by channel, as the end of a sentence."""
+    leaking, said = entry.leaking, []
+    if {"recognition", "reconstruction"} & set(leaking):
+        said.append("its faces are matched more often than strangers are")
+    if "linkage" in leaking:
+        said.append("two uploads of one person can be linked")
+    if "attributes" in leaking:
+        said.append(f"it reveals attributes ({listed(revealed(entry))})")
+    return joined_labels(said)
+
+
+def revealed(entry: AssessedDefense) -> list[str]:
+    """Return the attributes that attacks on a defense found beyond chance."""
+    found = [f for a in entry.attacks if a.channel == "attributes" for f in a.findings if f.leaks]
+    return list(dict.fromkeys(f.metric.name.partition(":")[2] for f in found))
+
+
 def power(entry: AssessedDefense) -> str:
     """Return the words for a defense on which no attack beat chance, with the leak that would have been seen."""
-    who = plural(entry.people, "independent person", "independent people")
-    if entry.detectable is None:
-        return f"no attack beat chance ({who}: too few to see any leak with 80 % power)"
-    points = f"{100 * entry.detectable:.1f}"
-    return f"no attack beat chance ({who}; a leak of {points} points would have been seen with 80 % power)"
+    said = [f"no attack of {entry.suite_version or 'this run'} beat chance"]
+    of: Sequence[tuple[str, Sequence[Channel]]] = (
+        ("a leak", ("recognition", "reconstruction")),
+        ("links", ("linkage",)),
+    )
+    for what, channels in of:
+        if people := entry.people(*channels):
+            who = plural(people, "independent person", "independent people")
+            least = entry.detectable(*channels)
+            seen = f"{what} of {100 * (least or 0):.1f} points would have been seen with 80 % power"
+            said.append(f"with {who} {seen if least is not None else f'no {what.split()[-1]} would have been seen'}")
+    return "; ".join(said)
 
 
 def sentences(found: Recommendation, several: bool) -> list[Sentence]:
@@ -66,7 +93,7 @@ def sentences(found: Recommendation, several: bool) -> list[Sentence]:
     best = found.best
     made: list[Sentence] = []
     if best is not None:
-        made += [_utility_and_leakage(found, best, several), [_certainty(found, best)]]
+        made += [_utility_and_leakage(found, best, several), *_other_channels(best, several), [_certainty(found, best)]]
     if found.pointless:
         names = listed([f"{e.name} ({LEAKAGE.shown(e.leakage.value)} % matched)" for e in found.pointless])
         made.append([f"Best at nothing, because as much leaks as without protection: {names}."])
@@ -78,6 +105,9 @@ def sentences(found: Recommendation, several: bool) -> list[Sentence]:
         which = f"{listed(without)} (not attacked by {listed(missing)})"
         claim = "Lower numbers for them are no evidence of better protection."
         made.append([f"Not attacked as the others were, and so not compared: {which}. {claim}"])
+    aside = dict.fromkeys(f"{a.label} ({why})" for e in found.entries for a, why in e.aside)
+    if aside:
+        made.append([f"Not counted, because the attacker failed on a control: {listed(list(aside))}."])
     blind = [e.name for e in found.protections if not e.complete]
     if blind:
         made.append([f"Without a utility or without a leakage, and so without a verdict: {listed(blind)}."])
@@ -89,21 +119,24 @@ def _utility_and_leakage(found: Recommendation, best: AssessedDefense, several: 
     start = f"With {best.name}," if found.useful else f"With {best.name}, the most useful,"
     worst = best.worst
     attack = attack_name(worst, several) if worst else "no attack"
-    n = len(best.attackers)
+    n = len({a.attacker for a in best.on_faces})
     tried = f"the strongest of {n} attacks" if n > 1 else "the only attack"
-    pieces: list[str | tuple[TableMetric, Measurement]] = [
-        *_kept(found, best, start),
-        f"and after {tried} ({attack}) held-out recognisers match",
-        (LEAKAGE, best.leakage),
-        "of faces to the very photo.",
-    ]
+    pieces: list[str | tuple[TableMetric, Measurement]] = [*_kept(found, best, start)]
+    if worst is not None and worst.channel == "linkage":
+        pieces += [f"and {tried} ({attack}) links", (LEAKAGE, best.leakage), "of pairs of uploads of one person."]
+    else:
+        pieces.append(f"and after {tried} ({attack}) held-out recognisers match")
+        pieces += [(LEAKAGE, best.leakage), "of faces to the very photo."]
     if best.leakage.interval == "drawn":
         pieces.append("Its interval is that of the strongest attack, which is chosen again in each draw of people.")
     if worst is not None and worst.chance.value is not None:
-        pieces += ["Strangers are matched in", (CHANCE, worst.chance), "."]
+        what = "linked" if worst.channel == "linkage" else "matched"
+        pieces += [f"Strangers are {what} in", (CHANCE, worst.chance), "."]
     reference = found.reference
     if reference is not None and reference.leakage.value is not None:
-        pieces += ["Without protection,", (LEAKAGE, reference.leakage), "of faces are matched."]
+        links = reference.worst is not None and reference.worst.channel == "linkage"
+        pieces += ["Without protection,", (LEAKAGE, reference.leakage)]
+        pieces.append("of pairs are linked." if links else "of faces are matched.")
     other = best.enrolled
     if other is not None:
         after = "the same attack" if other is worst else f"the strongest for it ({attack_name(other, several)})"
@@ -111,6 +144,24 @@ def _utility_and_leakage(found: Recommendation, best: AssessedDefense, several: 
         pieces += [f"To another photo of the person, after {after}, they match", (ENROLLED, other.enrolled)]
         pieces += [f"of faces, {beyond} strangers:", (CHANCE, other.enrolled_chance), "."]
     return pieces
+
+
+def _other_channels(best: AssessedDefense, several: bool) -> list[Sentence]:
+    """Return a sentence on each channel of the best defense that its leakage does not show: links and attributes."""
+    made: list[Sentence] = []
+    for name, attack in best.channels.items():
+        worst = attack.worst
+        beyond = "more than" if attack.leaks else "not distinguished from"
+        chance = worst.metric.shown(worst.chance.value)
+        if name == "linkage" and attack is not best.worst:
+            about = f"Of two uploads of one person, {attack_name(attack, several)} links"
+            made.append([about, (LINKED, attack.measurement), f"of pairs, {beyond} strangers."])
+        elif name == "attributes":
+            about = f"Of attributes, {attack_name(attack, several)} shows most: {worst.metric.label}"
+            made.append(
+                [about, (worst.metric, worst.measurement), f", {beyond} the answers on other people ({chance})."]
+            )
+    return made
 
 
 def _kept(found: Recommendation, best: AssessedDefense, start: str) -> Sentence:
@@ -129,11 +180,13 @@ def _certainty(found: Recommendation, best: AssessedDefense) -> str:
     conditions = [f"faced every attack ({listed(found.attackers)})", "leaked less than no protection"]
     if found.useful and bars:
         conditions.append(f"met the bars for utility ({bars})")
+    if len(found.rivals) < len(found.useful):
+        conditions.append("leaked nothing beyond chance")
     which = f"{', '.join(conditions[:-1])} and {conditions[-1]}"
     missed = "" if found.useful else f" No such defense meets the bars for utility ({bars})."
     if found.share is None:
         return f"It is the only defense that {which}.{missed}"
-    rivals = len(found.useful or found.fair)
+    rivals = len(found.rivals)
     most = "leaks least" if found.useful else "keeps most"
     return f"Of {rivals} defenses that {which}, it {most} in {_draws(found.share)}.{missed}"
 
@@ -144,7 +197,8 @@ def _draws(share: float) -> str:
 
 def attack_name(tried: TriedAttack, several: bool) -> str:
     """Return the label of an attack, with its experiment if there are ``several``."""
-    what = tried.label if tried.rebuilt else f"{tried.label}, on the upload itself"
+    plain = tried.rebuilt or tried.channel == "linkage"
+    what = tried.label if plain else f"{tried.label}, on the upload itself"
     return f"{what}; {tried.experiment}" if several else what
 
 
