@@ -11,7 +11,7 @@ from typing import Any, Literal, cast, get_args
 import pandas as pd
 
 from bench.analysis.table_model import Role
-from bench.core.domain import Goal
+from bench.core.domain import Control, Goal
 from bench.core.text import set_label
 
 UPLOAD = ("experiment", "dataset", "defense", "authorised", "repeat", "attack")
