@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import itertools
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -163,17 +164,20 @@ def read(
 
 
 def _apply(raw: dict[str, Any], overrides: Sequence[str], path: Path) -> Callable[[str], str]:
-    """Apply overrides to the content of a suite file, those of ``[defaults]`` before these are written into the
-    experiments; return a function that makes the place in a message that of the defaults where it comes from these."""
-    of_defaults = [text for text in overrides if text.lstrip().startswith("defaults.")]
-    for text in of_defaults:
+    """Apply overrides to the content of a suite file: those of ``[defaults]``, and of the list of experiments as a
+    whole, before the defaults are written into the experiments.
+
+    Return a function that makes the place in a message that of the defaults, where it comes from these.
+    """
+    early = [text for text in overrides if re.match(r"\s*(defaults\b|experiment\s*=)", text)]
+    for text in early:
         override(raw, text)
     try:
         inherited = write_defaults(raw)
     except SuiteError as error:
         raise SuiteError(f"{path}: {error}") from None
     for text in overrides:
-        if text not in of_defaults:
+        if text not in early:
             override(raw, text)
     return inherited
 

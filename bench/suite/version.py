@@ -11,7 +11,7 @@ from typing import Any
 CHANGED = "+changed"
 PATTERN = r"^[a-z0-9][a-z0-9.-]*(\+changed)?$"
 # Keys of ``[suite]`` that change no question: texts, limits, and whether stand-ins may take the place of files.
-_FREE = frozenset({"title", "description", "data", "stage_timeout_s", "stage_memory_mb"})
+_FREE = frozenset({"title", "description", "standard", "data", "stage_timeout_s", "stage_memory_mb"})
 
 
 def mark_changes(raw: dict[str, Any], written: Mapping[str, Any], pairs: int | None = None) -> None:
