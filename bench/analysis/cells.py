@@ -6,21 +6,16 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, Literal, cast, get_args
+from typing import Any, cast, get_args
 
 import pandas as pd
 
 from bench.analysis.table_model import Role
-from bench.core.domain import Goal
+from bench.core.domain import Control, Goal
 from bench.core.text import set_label
 
 UPLOAD = ("experiment", "dataset", "defense", "authorised", "repeat", "attack")
 CLEAN = "identity"  # The defense plugin that uploads the face unchanged.
-
-
-# What the tester must find if the defense is a control: that everything leaks, that nothing does, or that attacks which
-# learn from its own pictures break it and others do not.
-Control = Literal["leaks", "safe", "learnable"]
 
 
 @dataclass(frozen=True, kw_only=True)

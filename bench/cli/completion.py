@@ -43,6 +43,20 @@ def components(ctx: click.Context, param: click.Parameter, incomplete: str) -> l
     return _starting_with(incomplete, found)
 
 
+def defenses(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Offer the names of all defenses of installed plugins; after a name and a comma, its parameters."""
+    from bench.registry.components import parameter_names
+    from bench.registry.discovery import discover
+
+    known = {name: found.cls for (kind, name), found in sorted(discover().components.items()) if kind == "defense"}
+    before, comma, _ = incomplete.rpartition(",")
+    if not comma:
+        return _starting_with(incomplete, [CompletionItem(name, help="defense") for name in known])
+    cls = known.get(before.split(",")[0].strip())
+    parameters = sorted(parameter_names(cls)) if cls else []
+    return _starting_with(incomplete, [CompletionItem(f"{before},{name}=", help="parameter") for name in parameters])
+
+
 def runs(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Offer the runs of the output folder: the name of each suite (for its latest run), and every run folder."""
     from bench.core.errors import StorageError

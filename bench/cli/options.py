@@ -39,6 +39,20 @@ run = click.argument("run", shell_complete=completion.runs)
 runs = click.argument("runs", nargs=-1, required=True, metavar="RUN...", shell_complete=completion.runs)
 pairs = click.option("--pairs", type=int, metavar="N", help="Verification pairs per data set, instead of the suite's.")
 set_ = click.option("--set", "overrides", multiple=True, metavar="PATH=VALUE", help="Change a value of the suite.")
+defenses = click.option(
+    "--defense",
+    "defenses",
+    multiple=True,
+    metavar="NAME[,PARAM=VALUE...]",
+    shell_complete=completion.defenses,
+    help="Add a defense to every experiment; may be given several times. Values are those of TOML: 'pmt,steps=50'.",
+)
+recompute = click.option(
+    "--recompute-reference",
+    "recompute",
+    is_flag=True,
+    help="Compute the defenses of the reference run of the suite too, in place of reading its rows.",
+)
 cells = click.option(
     "--cell",
     "cells",

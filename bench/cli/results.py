@@ -39,24 +39,25 @@ def _note_queued_cells(results: RunResults) -> None:
 
 @contextlib.contextmanager
 def _open_results(runs: Sequence[str], results: Path) -> Iterator[RunResults]:
-    """Context manager that opens the results of one run, or of several joined into one, and prints notes about joining.
+    """Context manager that opens the results of one run, beside the reference run of its suite, or of several joined
+    into one, and prints notes about joining.
 
     ``runs`` are run folders or names of suites in the folder ``results``. A run that has not ended yields its results
     so far.
     """
+    from bench.registry.discovery import discover
+    from bench.runs.beside_reference import with_reference
     from bench.runs.combine import join, require_different
     from bench.runs.snapshot import results_of
     from bench.store.run_folders import find_run
+    from bench.store.several_runs import Joined
 
     folders = [find_run(run, results) for run in runs]
     require_different(folders)
     with contextlib.ExitStack() as stack:
         found = [stack.enter_context(results_of(folder)) for folder in folders]
-        if len(found) == 1:
-            yield found[0]
-            return
-        joined = join(found)
-        for note in joined.notes:
+        joined = join(found) if len(found) > 1 else with_reference(found[0], discover())
+        for note in joined.notes if isinstance(joined, Joined) else ():
             options.note(note)
         yield joined
 
@@ -102,7 +103,9 @@ def _page_path(results: RunResults, folders: Folders) -> Path:
     The folder of several runs is named after their suites, joined by ``+``; runs of the same suite are told apart by
     the names of their run folders.
     """
-    if len(results.runs) == 1:
+    from bench.runs.beside_reference import BesideReference
+
+    if len(results.runs) == 1 or isinstance(results, BesideReference):
         return folders.page(results.run, results.folder)
     suites = [run.run.suite.name for run in results.runs]
     names = [

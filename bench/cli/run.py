@@ -24,11 +24,26 @@ if TYPE_CHECKING:
     from bench.store.workspace import Folders
 
 # Parameters of ``bench run`` that cannot be combined with ``--replay``: the record of the run sets them.
-_SET_BY_RECORD = {"suite", "cells", "pairs", "overrides", "device", "mode", "include_faces", "report", "fresh", "retry"}
+_SET_BY_RECORD = {
+    "suite",
+    "cells",
+    "pairs",
+    "overrides",
+    "defenses",
+    "recompute",
+    "device",
+    "mode",
+    "include_faces",
+    "report",
+    "fresh",
+    "retry",
+}
 
 
 @click.command()
 @options.optional_suite
+@options.defenses
+@options.recompute
 @options.cells
 @options.pairs
 @options.set_
@@ -55,6 +70,8 @@ _SET_BY_RECORD = {"suite", "cells", "pairs", "overrides", "device", "mode", "inc
 @options.trust
 def run(
     suite: Path | None,
+    defenses: tuple[str, ...],
+    recompute: bool,
     cells: tuple[str, ...],
     pairs: int | None,
     overrides: tuple[str, ...],
@@ -82,14 +99,18 @@ def run(
     Examples:
       bench run quick
       bench run paper --pairs 32
+      bench run quick --defense mine --defense 'mine,strength=0.5'
       bench run paper --cell 1a2b3c4d     # recompute one number; the report shows the id of its cell
       bench run --replay quick
     """
     from bench.cli import console
     from bench.engine.factory import make_engine
     from bench.planning.plan import find_ids, select
+    from bench.registry.discovery import discover
+    from bench.runs.beside_reference import reading, with_reference
     from bench.runs.run import plan_suite
     from bench.store.reading import RunResults
+    from bench.store.several_runs import Joined
 
     go_on_unread()
     folders = options.folders(out)
@@ -100,11 +121,18 @@ def run(
         return
     if suite is None:
         raise click.UsageError("expected a SUITE to run, or --replay RUN")
-    plan = plan_suite(suite, folders, device, options.with_mode(overrides, mode), pairs, timeout_s, trust=trust)
+    overrides = options.with_mode(overrides, mode)
+    plan = plan_suite(
+        suite, folders, device, overrides, pairs, timeout_s, defenses=defenses, recompute=recompute, trust=trust
+    )
     plan = select(plan, find_ids(plan, cells)) if cells else plan
+    if text := reading(plan.suite):
+        options.note(text)
     engine = new_engine(plan.device)
     with _run_and_log(plan, folders, engine, log_format, fresh=fresh, retry=retry) as (folder, outcomes):
-        results = RunResults(folder)
+        results = with_reference(RunResults(folder), discover())
+        for note in results.notes if isinstance(results, Joined) else ():
+            options.note(note)
         page = folders.page(results.run, folder) if report else None
         kept = page is not None and _update_page(results, page, include_faces=include_faces)
         console.show_summary(results, page, retry=retry, kept=kept)
@@ -117,7 +145,8 @@ def _update_page(results: RunResults, page: Path, *, include_faces: bool) -> boo
     from bench.report.page_key import is_current, page_key
 
     sections = hook_calls.report_sections(results)
-    if is_current(page, page_key(results.folder, sections, include_real_faces=include_faces)):
+    alone = len(results.runs) == 1
+    if alone and is_current(page, page_key(results.folder, sections, include_real_faces=include_faces)):
         return True
     from bench.report.page import write_report
 
@@ -207,6 +236,8 @@ def _replay(
 
 @click.command()
 @options.suite
+@options.defenses
+@options.recompute
 @options.cells
 @options.pairs
 @options.set_
@@ -218,6 +249,8 @@ def _replay(
 @options.trust
 def plan(
     suite: Path,
+    defenses: tuple[str, ...],
+    recompute: bool,
     cells: tuple[str, ...],
     pairs: int | None,
     overrides: tuple[str, ...],
@@ -240,11 +273,15 @@ def plan(
     from bench.cli import console
     from bench.planning.plan import find_ids, select
     from bench.registry.discovery import discover
+    from bench.runs.beside_reference import reading
     from bench.runs.run import plan_suite
 
     folders = options.folders(out)
-    made = plan_suite(suite, folders, device, options.with_mode(overrides, mode), pairs, trust=trust)
+    overrides = options.with_mode(overrides, mode)
+    made = plan_suite(suite, folders, device, overrides, pairs, defenses=defenses, recompute=recompute, trust=trust)
     made = select(made, find_ids(made, cells)) if cells else made
+    if text := reading(made.suite):
+        options.note(text)
     if as_json:
         console.print_plan(made, folders.cache, discover())
         return

@@ -28,6 +28,8 @@ CellRole = Literal[
 ]  # in cells
 # What a defense is for, which decides what counts as its utility (see `bench.api.defense.Defense`).
 Goal = Literal["recognition", "appearance", "anonymity", "template"]
+# What the tester must find of a defense whose answer is known (see `bench.api.defense.Defense`).
+Control = Literal["leaks", "safe", "learnable"]
 Side = Literal["probe", "gallery", "both"]  # which pictures of a pair are protected: the left, the right, both
 # What an adversary may know, from the weakest to the strongest; cells record the index.
 KNOWLEDGE = (
@@ -109,6 +111,7 @@ class Cell:
     """One point of an experiment: one combination of its axes, which gets one result.
 
     - ``id``: the first 16 hexadecimal digits of a digest of everything that identifies the cell
+    - ``suite_version``: the version of the suite; None if it has none
     - ``experiment``: the name of its experiment; ``table``: the table of the paper that it belongs to, or None
     - ``dataset``: the source of its faces
     - ``authorised``: the models that the client authorises; empty if the cell does not depend on any
@@ -124,6 +127,7 @@ class Cell:
     - ``goal``: what the defense is for, which decides what counts as its utility
     - ``protects``: which pictures of a pair are protected: ``probe``, ``gallery`` or ``both``
     - ``bound``: the formal guarantee of the defense as JSON; None if it gives none
+    - ``control``: what the tester must find if the defense is a control; None if it is a protection to be judged
     - ``outputs``: what the attack returns: ``recognition``, ``images``, ``attributes`` or ``links``
     - ``embeds``: True if the attack embeds pictures itself; False if the evaluated model does, as it is
     - ``insider``: True if the attack uses the whole authorised models: it is the authorised service itself
@@ -152,12 +156,14 @@ class Cell:
     pairs: int
     kappa: float
     threat: str
+    suite_version: str | None = None
     upload: str = "images"
     splits: tuple[str, ...] = ()
     surrogates: tuple[Component, ...] = ()
     goal: Goal = "recognition"
     protects: Side = "probe"
     bound: str | None = None
+    control: Control | None = None
     outputs: str = "recognition"
     embeds: bool = False
     insider: bool = False

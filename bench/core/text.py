@@ -81,6 +81,12 @@ def without_invisible(text: str) -> str:
     return "".join(c for c in _IGNORABLE.sub("", _FILLERS.sub(" ", text)) if unicodedata.category(c) not in _INVISIBLE)
 
 
+def spelling(label: str) -> str:
+    """Return what two labels have in common that a reader cannot tell apart: labels that differ in nothing but spaces,
+    case, invisible characters or Unicode form have one spelling."""
+    return " ".join(unicodedata.normalize("NFKC", without_invisible(label)).casefold().split())
+
+
 def one_line(text: str) -> str:
     """Return a text as `printable` does and without line breaks, so that it cannot look like another line of a list."""
     return "\ufffd".join(printable(text).splitlines())

@@ -12,6 +12,7 @@ from bench.planning.adversaries import Adversaries
 from bench.planning.graph import CALIBRATION_IMAGES, Graph, LearntFaces, forward_cost
 from bench.planning.instances import Client, Splits
 from bench.planning.learners import Learners
+from bench.planning.shares import shares
 from bench.suite.suite import Experiment
 
 # The inputs of a stage that protects, as inputs of the stage of an attack that queries the defense.
@@ -29,7 +30,15 @@ class ClientStages(Protocol):
     """The stages of the client, whose results the adversary gets."""
 
     def faces(self, dataset: Component) -> str: ...
-    def protect(self, client: Client, source: Component, faces: str, count: int, upload: int = 0) -> str: ...
+    def protect(
+        self,
+        client: Client,
+        source: Component,
+        faces: str,
+        count: int,
+        upload: int = 0,
+        share: tuple[int, int] | None = None,
+    ) -> str: ...
     def given(self, client: Client) -> Mapping[str, str]: ...
     def known(self, client: Client) -> tuple[Component, ...]: ...
     def probes(self, client: Client) -> int: ...
@@ -115,15 +124,15 @@ class AdversaryStages:
         first = attacker.attack
         attack: Attack = self.instances.of(first)
         source = self.experiment.auxiliary or client.dataset
-        faces = self.client.faces(client.dataset)
+        faces, learnt = self.client.faces(client.dataset), LearntFaces()
         if attack.trains_on != "evaluated":
             learnt = self.learners.of_attack(client.dataset, client.defense) if self.learners else LearntFaces()
-            faces = self.graph.auxiliary(source, learnt._replace(most=self.adversaries.most_faces(first)))
+            learnt = learnt._replace(most=self.adversaries.most_faces(first))
+            faces = self.graph.auxiliary(source, learnt)
         inputs, where = {"faces": faces}, self.graph.name(faces)
         if attack.trains_on == "defense":
-            inputs["protected"] = self.client.protect(client, source, faces, 4 * CALIBRATION_IMAGES)
-            inputs |= self.further(client, first, source, faces, 4 * CALIBRATION_IMAGES)
-            where = self.graph.name(inputs["protected"])
+            inputs |= self.learnt_uploads(client, first, source, faces, learnt)
+            where = f"{where} protected by {client.defense.label}"
         roles, options = self.roles(client, attacker), self.seen(client, first)
         if queries := self.adversaries.queries(first):
             options["queries"] = queries
@@ -143,6 +152,29 @@ class AdversaryStages:
             unit_cost=attack.fit_seconds(),
             size=20_000_000,
         )
+
+    def learnt_uploads(
+        self, client: Client, attack: Component, source: Component, faces: str, learnt: LearntFaces
+    ) -> dict[str, str]:
+        """Return the inputs of a stage in which an attack learns from protected auxiliary faces, those of the stage
+        ``faces``: the uploads, in shares if the attack has a budget of faces, and further uploads of the same photos.
+
+        A defense that must see all faces at once protects them as one set.
+        """
+        if learnt.most is None or "whole_set" in self.instances.of(client.defense).needs:
+            protected = self.client.protect(client, source, faces, 4 * CALIBRATION_IMAGES)
+            further = self.further(client, attack, source, faces, 4 * CALIBRATION_IMAGES)
+            return {"protected": protected, **further}
+        instance: Attack = self.instances.of(attack)
+        uploads = range(instance.uploads if instance.uploads_of == "photo" else 1)
+        found = {}
+        for number, share in enumerate(shares(learnt.most)):
+            shown = self.graph.auxiliary(source, learnt._replace(most=share[1]))
+            for j in uploads:
+                role = f"further {j}" if j else "protected"
+                protected = self.client.protect(client, source, shown, share[1] - share[0], upload=j, share=share)
+                found[f"{role}, share {number}"] = protected
+        return found
 
     def reconstruct(self, client: Client, first: Component, protected: str) -> str:
         """Add the stage in which an attack reconstructs images from the upload, after the stage in which it learns."""

@@ -90,12 +90,21 @@ class CellStages:
         return {} if client.side == "probe" else {"protects": client.side}
 
     @remembered
-    def protect(self, client: Client, source: Component, faces: str, count: int, upload: int = 0) -> str:
+    def protect(
+        self,
+        client: Client,
+        source: Component,
+        faces: str,
+        count: int,
+        upload: int = 0,
+        share: tuple[int, int] | None = None,
+    ) -> str:
         """Add the stage in which the client protects the ``count`` images of the stage ``faces``.
 
         These are the pictures of pairs on the side that is protected (Equation 10 protects x1 only), or all faces of
         another split of the data set ``source``: auxiliary faces if an attack learns from protected images, calibration
-        faces if the recogniser of the defense is calibrated. ``upload`` counts repeated uploads of the same photos.
+        faces if the recogniser of the defense is calibrated. ``upload`` counts repeated uploads of the same photos;
+        ``share`` is the part of auxiliary faces to protect (see `bench.planning.shares`), None for all.
         """
         defense: Defense = self.instances.of(client.defense)
         splits = self.splits.uploaded(client.authorised) if "feature" in defense.sends else ()
@@ -108,13 +117,15 @@ class CellStages:
         options |= self.protected_side(client) if scored else {}
         options |= {} if self.graph.check_defenses or not scored else {"check": False}
         options |= {"upload": upload} if upload else {}
+        options |= {"share": share} if share else {}
         again = (f"upload {upload}",) if upload else ()
         mflops = sum(self.instances.of(m).mflops for m in models)
         h, w = self.instances.of(client.dataset).image_size
         name = f"{self.graph.name(faces).removeprefix('evaluation faces of ')} protected by {client.defense.label}"
+        part = (f"faces {share[0] + 1} to {share[1]}",) if share and share[0] else ()
         return self.graph.stage(
             "protect",
-            ", ".join((f"{name} for {authorised}" if authorised else name, *again)),
+            ", ".join((f"{name} for {authorised}" if authorised else name, *again, *part)),
             ":".join(("protect", client.defense.name, *(c.name for c in models))),
             components=self.of_client(client, models),
             options=options,

@@ -44,6 +44,7 @@ class ExperimentPlanner:
 
     def __init__(self, experiment: Experiment, graph: Graph) -> None:
         self.experiment = experiment
+        self.suite_version = graph.suite_version
         self.instances = graph.instances
         self.splits = Splits(experiment, graph.instances)
         self.learners = Learners(experiment, graph.instances, graph.people)
@@ -135,6 +136,7 @@ class ExperimentPlanner:
             attack=attack,
             evaluated=evaluated,
             repeat=repeat,
+            suite_version=self.suite_version,
             pairs=self.experiment.pairs,
             kappa=self.experiment.kappa,
             threat=adversary.threat,
@@ -143,6 +145,7 @@ class ExperimentPlanner:
             goal=instance.goal,
             protects=client.side,
             bound=self.bound(defense),
+            control=instance.control,
             splits=splits,
             outputs=adversary.outputs,
             embeds=adversary.embeds,

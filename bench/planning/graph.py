@@ -81,6 +81,7 @@ class Graph:
         self.instances = instances
         self.people = KnownPeople(instances)
         self.suite_seed = suite.seed
+        self.suite_version = suite.version
         self.device = device
         self.common: dict[str, Any] = {"batch": BATCH, "dtype": "float32", "device": device}  # options of every stage
         if suite.deterministic:

@@ -101,13 +101,14 @@ def changes_around(record: RunRecord, registry: Registry) -> Iterator[str]:
         yield from change(f"version of {name}", record.versions.get(name), now.get(name))
     yield from change("weights of LPIPS", record.lpips and record.lpips.sha256, find_vgg().sha256)
     for recorded in record.components:
-        yield from _changes_of_code(recorded, registry)
+        yield from changes_of_code(recorded, registry)
     device = str(record.device)
     if device != "cpu":
         yield from change(f"device {device}", record.device_name, device_name(device))
 
 
-def _changes_of_code(recorded: ComponentRecord, registry: Registry) -> Iterator[str]:
+def changes_of_code(recorded: ComponentRecord, registry: Registry) -> Iterator[str]:
+    """Yield what has changed in the code of the plugin of a recorded component."""
     origin = recorded.origin
     plugin = f"plugin {origin.package} ({origin.distribution})"
     registration = registry.components.get((recorded.kind, recorded.name))

@@ -27,6 +27,7 @@ from bench.suite.limits import Limits
 from bench.suite.overrides import override
 from bench.suite.suite import Experiment, assemble, experiment_of, reread
 from bench.suite.tables import ExperimentTable
+from bench.suite.version import mark_changes
 
 SETTINGS = ("fmr", "kappa", "threshold")  # The settings of an experiment that only affect scores.
 _MEASURED_BY_PLUGINS = {"up", "metrics"}  # In these scores attacks run (Equation 9), or metrics of plugins.
@@ -74,7 +75,7 @@ class Planner:
             for name, found in by_experiment.items()
         }
         source = reread(self.suite_record)
-        suite = assemble(source, list(experiments.values()))
+        suite = self.suite = assemble(source, list(experiments.values()))
         limits = Limits(
             timeout_s=timeout_s,
             stage_timeout_s=suite.stage_timeout_s,
@@ -171,6 +172,7 @@ class Planner:
             attack=attack,
             evaluated=evaluated,
             repeat=int(row["repeat"]),
+            suite_version=self.suite.version,
             pairs=int(row["pairs"]),
             kappa=after.kappa,
             threat=row["threat"] or "",
@@ -180,6 +182,7 @@ class Planner:
             goal=row["goal"] or "recognition",
             protects=row["protects"] or "probe",
             bound=row["bound"],
+            control=row.get("control"),
             outputs=row["outputs"] or "recognition",
             embeds=bool(row.get("embeds")),
             insider=bool(row.get("insider")),
@@ -296,6 +299,7 @@ def _tables(
     raw = copy.deepcopy(dict(recorded.raw))
     for text in settings:
         override(raw, text)
+    mark_changes(raw, recorded.raw)
     before = {table.name: table for table in reread(recorded).tables.experiment}
     changed = reread(replace(recorded, raw=raw), "with these settings")
     after = {table.name: table for table in changed.tables.experiment}

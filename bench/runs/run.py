@@ -47,12 +47,15 @@ def plan_suite(
     pairs: int | None,
     timeout_s: float | None = None,
     *,
+    defenses: Sequence[str] = (),
+    recompute: bool = False,
     trust: bool = False,
 ) -> Plan:
     """Read, resolve and plan a suite. Estimated costs are those that earlier runs measured, if there were any.
+    ``defenses`` and ``recompute`` as in `bench.suite.suite.load`;
     ``trust``: code outside the installed plugins that the suite names may run."""
     registry = discover()
-    suite = load(path, registry, overrides, pairs, trust=trust)
+    suite = load(path, registry, overrides, pairs, defenses=defenses, recompute=recompute, trust=trust)
     if not suite.experiments:
         raise BenchError(f"{path}: holds no [[experiment]]; train its networks with: bench train {path}")
     return make_plan(suite, registry, resolve_device(device), folders.cache.costs(), timeout_s)

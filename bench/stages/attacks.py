@@ -21,6 +21,7 @@ from bench.stages.linkage import link_uploads
 from bench.stages.queries import Queries
 from bench.stages.received import LearningExamples, SeveralUploads
 from bench.stages.repeatability import AMONG, checked_attack
+from bench.stages.shares import has_input, uploads_of
 from bench.stages.splits import check_learnt, learnt
 from bench.stages.stage_inputs import (
     Job,
@@ -42,7 +43,7 @@ def fit_attack(job: Job) -> Artifact:
     attack: Attack = build(component)
     source = job.input("faces")
     faces = read_faces(source)
-    held = job.input("protected") if "protected" in job.stage.inputs else source
+    held = uploads_of(job, "protected", faces.subjects) if has_input(job, "protected") else source
     plugin, ids = f"attack {component.label}", [str(s) for s in faces.sample_ids]
     queries = Queries(job, faces.images.shape[1:], plugin) if "queries" in job.stage.options else None
     ctx = job.context(plugin, attack_capabilities(job, attack, faces.images, queries=queries), sample_ids=ids)

@@ -29,6 +29,7 @@ from bench.stages import contracts
 from bench.stages.attacks import attack, embed_by_attack, fit_attack
 from bench.stages.repeatability import AMONG, checked_defense
 from bench.stages.scoring import SCORES
+from bench.stages.shares import person_by_person
 from bench.stages.splits import check_learnt, facts_of_faces, learnt
 from bench.stages.stage_inputs import (
     Job,
@@ -119,9 +120,7 @@ def _at_most(faces: Faces, most: int | None) -> Faces:
     """Return the first faces, person by person in the order of their first faces, and at most ``most`` of them."""
     if most is None or len(faces.images) <= most:
         return faces
-    _, first, person = np.unique(faces.subjects, return_index=True, return_inverse=True)
-    by_person = np.argsort(first[person], kind="stable")
-    return _rows_of(faces, np.sort(by_person[:most]))
+    return _rows_of(faces, np.sort(person_by_person(faces.subjects)[:most]))
 
 
 def _rows_of(faces: Faces, rows: NDArray[np.int64]) -> Faces:
@@ -227,7 +226,7 @@ def _fit_defense(job: Job) -> Artifact:
 
 def _protect(job: Job) -> Artifact:
     """Protect every image on the protected side of the pairs once, by default the left ones; of other splits than the
-    scored one, all images.
+    scored one, all images, or those of the ``share`` that the stage names.
 
     The column ``face`` of the table ``samples`` has the index of the face that each protected image shows.
     """
@@ -239,6 +238,10 @@ def _protect(job: Job) -> Artifact:
     chosen = np.arange(len(faces.images))
     if "pairs" in source.tables and source.facts.get("split") != "calibration":
         chosen = protected_rows(read_pairs(source), job.stage.options.get("protects", "probe"))
+    elif "share" in job.stage.options:
+        chosen = person_by_person(faces.subjects)[job.stage.options["share"][0] :]
+    if not len(chosen):  # The data set has fewer faces than a budget allows.
+        return Artifact(tensors={"images": faces.images[:0]}, tables={"samples": pa.table({"face": chosen})})
     whole = "whole_set" in defense.needs
     uploaded = tuple(job.stage.options.get("splits", ()))
     capabilities, state = defense_capabilities(job, defense), read_state(job)
@@ -262,7 +265,9 @@ def _protect(job: Job) -> Artifact:
             extras.append(numbers(made.extra))
     tensors = {name: np.concatenate([s[name] for s in sent]) for name in sent[0]}
     streams = images.streams()
-    facts = _client_cost(job, component, faces, int(chosen[0]), uploaded, shapes)
+    facts: dict[str, Any] = {}
+    if job.stage.options.get("share", (0, 0))[0] == 0:  # Further shares would measure the same again.
+        facts = _client_cost(job, component, faces, int(chosen[0]), uploaded, shapes)
     if source.facts.get("split") == "evaluation" and job.stage.options.get("check", True):
         first = slice(0, len(chosen) if whole else AMONG)
         results = {name: held[first] for name, held in {**tensors, **streams}.items()}

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from bench.api.types import Received
 from bench.core.errors import CapabilityError, ContractError
+from bench.stages.shares import has_input, uploads_of
 from bench.stages.stage_inputs import Job, StoredFaces, Uploads, read_faces, victim_of
 from bench.store.artifacts import Artifact
 
@@ -39,8 +40,8 @@ class SeveralUploads:
         own = np.arange(self.n)
         if job.stage.options["uploads_of"] == "person":
             self.more = self._of_person(job, subjects, wanted)
-        elif "further 1" in job.stage.inputs:
-            others = [job.input(f"further {j + 1}") for j in range(wanted)]
+        elif has_input(job, "further 1"):
+            others = [uploads_of(job, f"further {j + 1}", subjects) for j in range(wanted)]
             self.more = [(self._of(job, other), own) for other in others]
             _note_equal(job, held, others)
         else:

@@ -61,7 +61,7 @@ def read_input(cache: Cache, role: str, key: str) -> Artifact:
     than that of the stages that are read in this role."""
     artifact = cache.read(key)
     try:
-        kinds = _KINDS.get(role, tuple(_FORMS))
+        kinds = _KINDS.get(role.partition(", share ")[0], tuple(_FORMS))
         _require(artifact.kind in kinds, f"the result of a stage {' or '.join(kinds)}", artifact.kind)
         _FORMS[artifact.kind](artifact)
     except _WrongFormError as error:

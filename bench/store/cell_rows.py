@@ -27,6 +27,7 @@ def cell_row(outcome: Outcome, registry: Registry, unstable: Mapping[str, str] =
     dataset: Dataset = registry.build(cell.dataset)
     return {
         "cell": cell.id,
+        "suite_version": cell.suite_version,
         "experiment": cell.experiment,
         "table": cell.table,
         "dataset": cell.dataset.label,
@@ -41,6 +42,7 @@ def cell_row(outcome: Outcome, registry: Registry, unstable: Mapping[str, str] =
         "goal": cell.goal,
         "protects": cell.protects,
         "bound": cell.bound,
+        "control": cell.control,
         "attack": cell.attack.label,
         "via": cell.attack.via.label if cell.attack.via else None,
         "upload": cell.upload,
@@ -118,6 +120,7 @@ class CellLabels:
     """What rows of samples repeat of their cell, and the keys of the scores that they are copied from (``stages``)."""
 
     cell: str
+    suite_version: str | None
     experiment: str
     dataset: str
     synthetic: bool
@@ -135,6 +138,7 @@ def labels_of(cell: Cell, registry: Registry) -> CellLabels:
     dataset: Dataset = registry.build(cell.dataset)
     return CellLabels(
         cell=cell.id,
+        suite_version=cell.suite_version,
         experiment=cell.experiment,
         dataset=cell.dataset.label,
         synthetic=bool(dataset.synthetic),
@@ -153,6 +157,7 @@ def labels_of_row(row: Mapping[str, Any]) -> CellLabels:
     plain = {name: row[name] for name in ("cell", "experiment", "dataset", "defense", "repeat", "attack")}
     return CellLabels(
         **plain,
+        suite_version=row.get("suite_version"),
         synthetic=bool(row["synthetic"]),
         authorised=set_label(row["authorised"]),
         evaluated=row["evaluated"] or "",
@@ -167,10 +172,10 @@ def belongs(name: str, cell: CellLabels, reconstructed: bool) -> dict[str, Any]:
 
     ``reconstructed``: whether the rows describe images that an attack reconstructed, not the uploaded images.
     """
-    upload = ("experiment", "dataset", "synthetic", "defense", "authorised", "repeat")
+    upload = ("suite_version", "experiment", "dataset", "synthetic", "defense", "authorised", "repeat")
     columns = {column: getattr(cell, column) for column in upload}
     if name in ("baselines", "people"):
-        return {k: columns[k] for k in ("experiment", "dataset", "synthetic")}
+        return {k: columns[k] for k in ("suite_version", "experiment", "dataset", "synthetic")}
     if name in ("images", "examples", "sets"):
         return {**columns, "attack": (cell.via or cell.attack) if reconstructed else ""}
     return {"cell": cell.cell, **columns, "evaluated": cell.evaluated, "attack": cell.attack, "via": cell.via}

@@ -18,12 +18,15 @@ _TEXT, _NUMBER, _COUNT, _FLAG = pa.string(), pa.float64(), pa.int64(), pa.bool_(
 _TEXTS = pa.list_(_TEXT)
 CELLS = pa.schema(
     [
-        *((name, _TEXT) for name in ("cell", "experiment", "table", "dataset", "dataset_stands_in_for")),
+        *(
+            (name, _TEXT)
+            for name in ("cell", "suite_version", "experiment", "table", "dataset", "dataset_stands_in_for")
+        ),
         ("synthetic", _FLAG),
         *((name, _TEXT) for name in ("people_of", "defense", "defense_params")),
         *((name, _TEXTS) for name in ("authorised", "authorised_stand_in_for")),
         ("surrogates", _TEXTS),
-        *((name, _TEXT) for name in ("goal", "protects", "bound")),
+        *((name, _TEXT) for name in ("goal", "protects", "bound", "control")),
         *((name, _TEXT) for name in ("attack", "via", "upload")),
         ("splits", _TEXTS),
         ("outputs", _TEXT),
@@ -71,7 +74,7 @@ STAGES = pa.schema(
 # ---- samples ---------------------------------------------------------------------------------------------------------
 
 _LABELS = dict.fromkeys(("defense", "authorised", "attack"), _TEXT)
-_UPLOAD = {"dataset": _TEXT, "synthetic": _FLAG, **_LABELS, "repeat": _COUNT}
+_UPLOAD = {"suite_version": _TEXT, "dataset": _TEXT, "synthetic": _FLAG, **_LABELS, "repeat": _COUNT}
 _SCORED = {"cell": _TEXT, **_UPLOAD, "evaluated": _TEXT, "via": _TEXT}
 _COSINES = dict.fromkeys(("cos_self", "cos_cross", "cos_clean", "flip_cross", "flip_clean"), _NUMBER)
 _RANKS = dict.fromkeys(("rank", "rank_enrolled", "gallery", "kappa_calibrated", "fmr"), _NUMBER)
@@ -107,11 +110,13 @@ SAMPLE_COLUMNS: Mapping[str, Mapping[str, pa.DataType]] = {
         "reason": _TEXT,
     },
     "baselines": {
+        "suite_version": _TEXT,
         "dataset": _TEXT,
         "sample_id": _TEXT,
         **{f"{metric}_{image}": _NUMBER for metric in ("ssim", "psnr", "lpips") for image in _BLANK_IMAGES},
     },
     "people": {
+        "suite_version": _TEXT,
         "dataset": _TEXT,
         "subject": _COUNT,
         "attribute": _TEXT,

@@ -126,10 +126,13 @@ def _expand_set(entry: Reference | list[Reference], where: str) -> Sequence[Full
 
 def _expand_axis(kind: Kind, references: Sequence[Reference], where: str) -> Sequence[FullReference]:
     return [
-        full_reference(kind, point, f"{where}[{i}]")
-        for i, reference in enumerate(references)
-        for point in _expand_grid(reference, f"{where}[{i}]")
+        full for i, reference in enumerate(references) for full in full_references(kind, reference, f"{where}[{i}]")
     ]
+
+
+def full_references(kind: Kind, reference: Reference, where: str) -> Sequence[FullReference]:
+    """Write out an entry of an axis, which is one reference, or several if it has a grid."""
+    return [full_reference(kind, point, where) for point in _expand_grid(reference, where)]
 
 
 def _expand_grid(reference: Reference, where: str) -> Sequence[Reference]:

@@ -7,10 +7,11 @@ Every mistake is a `SuiteError` that names the TOML path, what was expected, wha
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import itertools
-import unicodedata
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -25,19 +26,24 @@ from bench.core.domain import Component, StageKind
 from bench.core.errors import BenchError, SuiteError
 from bench.core.parsing import decode_text, parse_toml
 from bench.core.provenance import file_sha256
-from bench.core.text import without_invisible
+from bench.core.text import spelling
 from bench.core.whole_files import LARGEST_SUITE, read_whole
 from bench.metrics.vocabulary import IMAGE_METRICS, METRIC_NAMES
 from bench.registry.discovery import Registry
+from bench.store.reference import find_reference
 from bench.store.run_record import SuiteRecord
+from bench.suite.added_defenses import AddedDefense, add_defenses, check_defenses, parse_defenses
 from bench.suite.claim_check import axes_of, check_claims, metrics_of
 from bench.suite.claims import ClaimTable
+from bench.suite.defaults import write_defaults
 from bench.suite.expand import ExpandedExperiment, FullReference, expand
+from bench.suite.from_reference import leave_out, same_questions, take_over
 from bench.suite.limits import by_kind
 from bench.suite.overrides import override
 from bench.suite.paper_tables import published, read_claims
 from bench.suite.resolve import Resolver
 from bench.suite.tables import ExperimentTable, SuiteFile, TrainTable, explain
+from bench.suite.version import mark_changes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +87,7 @@ class Suite:
 
     path: Path
     name: str
+    version: str | None
     title: str
     description: str
     seed: int
@@ -109,10 +116,19 @@ class SuiteSource:
 # ---- from a file or a record to tables -------------------------------------------------------------------------------
 
 
-def read(path: Path, overrides: Sequence[str] = ()) -> SuiteSource:
-    """Read a suite file, apply ``path=value`` overrides, and check its tables and claims.
+def read(
+    path: Path,
+    overrides: Sequence[str] = (),
+    pairs: int | None = None,
+    defenses: Sequence[AddedDefense] = (),
+    *,
+    recompute: bool = False,
+) -> SuiteSource:
+    """Read a suite file, apply ``path=value`` overrides, add ``defenses``, and check its tables and claims.
 
-    A claim may be about something that an override removed from the suite; it is not measured then.
+    A claim may be about something that an override removed from the suite; it is not measured then. ``pairs``
+    (``--pairs``) is only looked at to mark the version of a suite that it changes. With ``defenses``, those of the
+    suite are left out if its reference run has them; ``recompute``: instead, all of the reference run are added.
     """
     try:
         text = decode_text(read_whole(path, LARGEST_SUITE), "a suite file")
@@ -129,18 +145,54 @@ def read(path: Path, overrides: Sequence[str] = ()) -> SuiteSource:
     except ValueError as error:
         raise SuiteError(f"{path}: not valid TOML: {error}") from None
     written = copy.deepcopy(raw)
-    for text in overrides:
-        override(raw, text)
+    inherited = _apply(raw, overrides, path)
+    with contextlib.suppress(SuiteError):  # The file alone was wrong; what is run is checked below.
+        write_defaults(written)
+    mark_changes(raw, written, pairs)
     try:
         tables = SuiteFile.model_validate(raw)
+        if _add_defenses(raw, tables, defenses, recompute=recompute):
+            tables = SuiteFile.model_validate(raw)
         if tables.claims:
             experiments = [*expand(tables.experiment), *_experiments_of(written)]
             check_claims(tables.claims, axes_of(experiments), metrics_of(experiments))
     except ValidationError as error:
-        raise SuiteError("\n".join(f"{path}: {line}" for line in explain(error))) from None
+        lines = dict.fromkeys(inherited(line) for line in explain(error))
+        raise SuiteError("\n".join(f"{path}: {line}" for line in lines)) from None
+    except SuiteError as error:
+        raise SuiteError(f"{path}: {inherited(str(error))}") from None
+    return SuiteSource(path=path, tables=tables, raw=raw, sha256=file_sha256(path))
+
+
+def _apply(raw: dict[str, Any], overrides: Sequence[str], path: Path) -> Callable[[str], str]:
+    """Apply overrides to the content of a suite file: those of ``[defaults]``, and of the list of experiments as a
+    whole, before the defaults are written into the experiments.
+
+    Return a function that makes the place in a message that of the defaults, where it comes from these.
+    """
+    early = [text for text in overrides if re.match(r"\s*(defaults\b|experiment\s*=)", text)]
+    for text in early:
+        override(raw, text)
+    try:
+        inherited = write_defaults(raw)
     except SuiteError as error:
         raise SuiteError(f"{path}: {error}") from None
-    return SuiteSource(path=path, tables=tables, raw=raw, sha256=file_sha256(path))
+    for text in overrides:
+        if text not in early:
+            override(raw, text)
+    return inherited
+
+
+def _add_defenses(raw: dict[str, Any], tables: SuiteFile, defenses: Sequence[AddedDefense], *, recompute: bool) -> bool:
+    """Change the defenses of a valid suite for one run (see `read`); return whether there was anything to change."""
+    reference = find_reference(tables.suite.version) if defenses or recompute else None
+    if reference is not None and same_questions(raw, reference.run):
+        if recompute:
+            take_over(raw, reference.run)
+        else:
+            leave_out(raw, reference.run, defenses)
+    add_defenses(raw, defenses)
+    return bool(defenses or recompute)
 
 
 def _experiments_of(raw: Mapping[str, Any]) -> Sequence[ExpandedExperiment]:
@@ -179,10 +231,20 @@ def reread(record: SuiteRecord, where: str = "the suite in its record cannot be 
 
 
 def load(
-    path: Path, registry: Registry, overrides: Sequence[str] = (), pairs: int | None = None, *, trust: bool = False
+    path: Path,
+    registry: Registry,
+    overrides: Sequence[str] = (),
+    pairs: int | None = None,
+    *,
+    defenses: Sequence[str] = (),
+    recompute: bool = False,
+    trust: bool = False,
 ) -> Suite:
-    """Read and resolve a suite file. ``trust``: code outside the installed plugins that it names may run."""
-    return resolve(read(path, overrides), registry, pairs, trust=trust)
+    """Read and resolve a suite file. ``defenses`` are values of ``--defense``, which are added to every experiment;
+    ``recompute`` as in `read`. ``trust``: code outside the installed plugins that it names may run."""
+    added = parse_defenses(defenses)
+    check_defenses(added, registry)
+    return resolve(read(path, overrides, pairs, added, recompute=recompute), registry, pairs, trust=trust)
 
 
 def restore(record: SuiteRecord, registry: Registry, *, trust: bool = False) -> Suite:
@@ -224,6 +286,7 @@ def assemble(source: SuiteSource, experiments: Sequence[Experiment]) -> Suite:
     return Suite(
         path=source.path,
         name=head.name,
+        version=head.version,
         title=head.title or head.name,
         description=head.description,
         seed=head.seed,
@@ -325,12 +388,12 @@ def _check_labels(experiment: Experiment, where: str) -> None:
 def _check_distinct(labels: Sequence[str], where: str) -> None:
     known: dict[str, str] = {}
     for i, label in enumerate(labels):
-        spelling = " ".join(unicodedata.normalize("NFKC", without_invisible(label)).casefold().split())
-        if spelling in known:
-            differs = f"differs from {known[spelling]!r} only in spaces, case, invisible characters or Unicode form"
-            problem = "appears twice" if label == known[spelling] else differs
+        spelt = spelling(label)
+        if spelt in known:
+            differs = f"differs from {known[spelt]!r} only in spaces, case, invisible characters or Unicode form"
+            problem = "appears twice" if label == known[spelt] else differs
             raise SuiteError(f'{where}[{i}]: {label!r} {problem}; give one of them a label = "..." of its own')
-        known[spelling] = label
+        known[spelt] = label
 
 
 def _check_metrics(metrics: Sequence[Component], where: str) -> None:

@@ -16,6 +16,7 @@ from bench.suite.claims import ClaimTable, SideTable
 from bench.suite.limits import Limit, LimitTable
 from bench.suite.overrides import toml_path
 from bench.suite.strict_table import StrictTable
+from bench.suite.version import PATTERN as VERSION_PATTERN
 
 Reference = str | dict[str, Any]  # to a component: its name, or a table with ``plugin`` and parameters
 # It also names folders, and is checked here so that nothing is computed for a suite whose results cannot be written.
@@ -26,7 +27,9 @@ class SuiteHead(StrictTable):
     """``[suite]``: what holds for all experiments.
 
     - ``name``: the name of the suite, which also names its folders
+    - ``version``: names exactly these questions, in every row (see `bench.suite.version`)
     - ``title``, ``description``: shown in the report
+    - ``standard``: the version of a suite whose reference run the report quotes first, on the same defenses
     - ``seed``: the seed from which every random stream is derived
     - ``stage_timeout_s``, ``stage_memory_mb``: the limits of a stage: a number, or a table by kind of stage
     - ``deterministic``: True forbids operations whose results vary on some devices; this makes a run slower
@@ -37,6 +40,8 @@ class SuiteHead(StrictTable):
     """
 
     name: Name
+    version: Annotated[str, Field(pattern=VERSION_PATTERN, max_length=LONGEST_WRITTEN)] | None = None
+    standard: Annotated[str, Field(pattern=VERSION_PATTERN, max_length=LONGEST_WRITTEN)] | None = None
     title: str = ""
     description: str = ""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0

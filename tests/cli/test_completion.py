@@ -80,3 +80,12 @@ def test_cells_of_the_named_run() -> None:
 def test_a_run_that_cannot_be_read_offers_nothing(results: Path) -> None:
     assert offered("explain", "mine", "") == []
     assert offered("explain", "none", "") == []
+
+
+@pytest.mark.parametrize("command", ["run", "plan"])
+def test_defenses_and_their_parameters(command: str) -> None:
+    assert {"identity", "noise", "pmt"} <= set(offered(command, "quick", "--defense", ""))
+    assert "zoo-resnet" not in offered(command, "quick", "--defense", "")
+    assert offered(command, "quick", "--defense", "noise,") == ["noise,sigma="]
+    assert offered(command, "quick", "--defense", "pmt,steps=5,step_") == ["pmt,steps=5,step_size="]
+    assert offered(command, "quick", "--defense", "nothing-like-this,") == []

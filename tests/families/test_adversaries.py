@@ -199,6 +199,7 @@ def test_an_attribute_attack_learns_from_uploads_and_their_labels(computed_of: C
     source = "auxiliary faces of toy-faces, at most 400" + (" protected by negative" if learns == "defense" else "")
     labels = done.artifact("auxiliary faces of toy-faces, at most 400").tables["faces"]["attribute_colour"].to_pylist()
     weights = done.artifact(f"learnt learning from {source}").tensors["weights"]
+    source = source.replace("at most 400 protected", "at most 100 protected")  # There are fewer faces than that.
     np.testing.assert_allclose(weights, ridge(done.artifact(source).tensors["images"], labels), atol=2e-3)
     found = done.artifact("estimates by learnt of toy-faces protected by negative").tensors["colour"]
     assert found.shape == (20, 3)

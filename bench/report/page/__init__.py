@@ -31,6 +31,7 @@ from bench.report.page import (
     provenance,
     run_facts,
     several_runs,
+    standard_line,
     threat_models,
     threshold_tables,
 )
@@ -61,6 +62,7 @@ def render(results: RunResults, sections: Sequence[Section] = (), *, include_rea
     strength = attack_strength.section(rows)
     context: dict[str, Any] = {
         "suite": results.run.suite,
+        "standard": standard_line.quoted(rows),
         "unfinished": unfinished(rows),
         "synthetic": rows.synthetic,
         "stand_in_models": run_facts.stand_in_models(rows),

@@ -1,0 +1,119 @@
+"""``--defense NAME`` and ``--defense 'NAME,param=value,...'``: defenses that the command line adds to a suite.
+
+They are added to the tables of every experiment, before these are checked. The record of a run therefore holds them
+like those of the suite file, and what cannot be asked of them in an experiment is a skipped cell with the reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from bench.core.errors import SuiteError
+from bench.core.parsing import is_unicode
+from bench.core.text import shortened, spelling
+from bench.registry.components import instantiate
+from bench.registry.discovery import Registry
+from bench.suite.expand import full_references
+from bench.suite.overrides import toml_value
+from bench.suite.tables import Reference
+
+_FORM = "expected NAME or NAME,parameter=value,... such as pmt or 'pmt,steps=50,step_size=0.02'"
+_OPEN, _CLOSE = "[{", "]}"
+
+
+AddedDefense = dict[str, Any]  # the table that a suite would hold: ``plugin``, parameters, perhaps ``label``
+
+
+def parse_defenses(texts: Sequence[str]) -> list[AddedDefense]:
+    """Return the values of ``--defense`` as tables of a suite; raise `SuiteError` for one of another form."""
+    return list(map(_parsed, texts))
+
+
+def _parsed(text: str) -> AddedDefense:
+    option = f"--defense {shortened(text)}"
+    if not is_unicode(text):
+        raise SuiteError(f"{option}: expected text in UTF-8, found other bytes")
+    name, *parts = _split(text)
+    if not name.strip() or "=" in name:
+        raise SuiteError(f"{option}: {_FORM}")
+    table: dict[str, Any] = {"plugin": name.strip()}
+    for part in parts:
+        key, equals, value = part.partition("=")
+        key = key.strip()
+        if not equals or not key or not value.strip():
+            raise SuiteError(f"{option}: {_FORM}; found {shortened(part.strip())!r}")
+        if key in table:
+            why = "the name of the defense comes first" if key == "plugin" else "it appears twice"
+            raise SuiteError(f"{option}: {key}: {why}; remove it")
+        table[key] = toml_value(value.strip())
+    return table
+
+
+def _split(text: str) -> list[str]:
+    """Split a text at its commas, except those within quotes, brackets and braces."""
+    parts, depth, quote = [""], 0, ""
+    for char in text:
+        if quote:
+            quote = "" if char == quote else quote
+        elif char in "\"'":
+            quote = char
+        else:
+            depth += (char in _OPEN) - (char in _CLOSE)
+        if char == "," and not quote and depth <= 0:
+            parts.append("")
+        else:
+            parts[-1] += char
+    return parts
+
+
+def check_defenses(added: Sequence[AddedDefense], registry: Registry) -> None:
+    """Raise an error that names the option if a plugin does not exist, or if a parameter is wrong."""
+    for table in added:
+        for reference in full_references("defense", table, f"--defense {shortened(table['plugin'])}"):
+            registration = registry.find("defense", reference.name, reference.where)
+            for one in (reference, reference.on_stand_ins):
+                if one is not None:
+                    instantiate(registration.cls, one.passed, one.where)
+
+
+def add_defenses(raw: dict[str, Any], added: Sequence[AddedDefense]) -> None:
+    """Add defenses to every experiment of a suite that does not ask for them already.
+
+    A defense has one label in all experiments: the one of its table, or its name with its parameters, marked where the
+    suite uses this label for something else.
+    """
+    tables = [table for table in _experiments(raw) if isinstance(table.get("defenses"), list)]
+    for table in added:
+        label = table.get("label", _default_label(table))
+        missing = [own["defenses"] for own in tables if not any(asks(table, d) for d in own["defenses"])]
+        if "label" not in table and any(spelling(label) in map(_label, defenses) for defenses in missing):
+            label = f"{label} (added)"
+        for defenses in missing:
+            defenses.append({**table, "label": label})
+
+
+def _experiments(raw: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    found = raw.get("experiment")
+    yield from (table for table in (found if isinstance(found, list) else ()) if isinstance(table, dict))
+
+
+def _default_label(table: dict[str, Any]) -> str:
+    """Return the label of a defense without one: its name, with its parameters as in the label of a grid."""
+    words = ", ".join(f"{k} {v}" for k, v in table.items() if k not in ("plugin", "grid", "on_stand_ins"))
+    return f"{table['plugin']} {words}".strip()
+
+
+def asks(table: AddedDefense, reference: Reference) -> bool:
+    """Return True if a reference of a suite is the defense of a table, which may leave its label open."""
+    own = {"plugin": reference} if isinstance(reference, str) else dict(reference)
+    asked = dict(table)
+    if "label" not in asked:
+        own.pop("label", None)
+    return own == asked
+
+
+def _label(reference: Any) -> str:
+    if isinstance(reference, dict):
+        return spelling(str(reference.get("label", reference.get("plugin"))))
+    return spelling(str(reference))

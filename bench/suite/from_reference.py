@@ -1,0 +1,41 @@
+"""Which defenses of a suite are read from its reference run, so that they need not be computed again."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from bench.store.reference import defense_tables
+from bench.store.run_record import RunRecord
+from bench.suite.added_defenses import AddedDefense, asks
+from bench.suite.version import questions
+
+
+def same_questions(raw: Mapping[str, Any], reference: RunRecord) -> bool:
+    """Return True if a suite asks of defenses what the suite of a reference run asks, whatever the defenses are."""
+    return _without_defenses(raw) == _without_defenses(reference.suite.raw)
+
+
+def _without_defenses(raw: Mapping[str, Any]) -> dict[str, Any]:
+    found = copy.deepcopy(questions(raw))
+    for table in found.get("experiment", ()):
+        table.pop("defenses", None)
+    return found
+
+
+def leave_out(raw: dict[str, Any], reference: RunRecord, named: Sequence[AddedDefense]) -> None:
+    """Remove from the experiments of a suite the defenses that the reference run has, except those that the command
+    line names."""
+    known = defense_tables(reference)
+    for table in raw.get("experiment", ()):
+        table["defenses"] = [
+            d for d in table["defenses"] if d not in known.get(table["name"], ()) or any(asks(one, d) for one in named)
+        ]
+
+
+def take_over(raw: dict[str, Any], reference: RunRecord) -> None:
+    """Add the defenses of the reference run to the experiments of a suite, so that they are computed."""
+    known = defense_tables(reference)
+    for table in raw.get("experiment", ()):
+        table["defenses"] += [d for d in known.get(table["name"], ()) if d not in table["defenses"]]

@@ -1,0 +1,9 @@
+"""The trainer of attacks that learn: they hold out people, and keep the weights that suit these people best.
+
+It is a library for plugins, not a plugin: it registers nothing. This module does not import torch; its submodules do.
+
+- `bench_learners.examples`: faces to learn from and held-out faces, by person; the faces of each step; mirrored images.
+- `bench_learners.fitting`: AdamW with a one-cycle rate and early stopping.
+- `bench_learners.losses`: distances between the embeddings of uploads and those of their originals.
+- `bench_learners.weights`: the weights of a trained network as a state, and back.
+"""

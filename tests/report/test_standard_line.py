@@ -1,0 +1,44 @@
+"""The first line of the paper's report: what the standard suite says of the same defenses, or how to find out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_run import FakeAttack, FakeRun, write_fake_run
+
+from bench.analysis.rows import Rows
+from bench.report.page.standard_line import quoted
+from bench.store.reading import RunResults
+
+
+def run_of(folder: Path, head: dict[str, Any]) -> RunResults:
+    """Return a fake run whose suite has this head."""
+    results = write_fake_run(folder, [FakeRun()])
+    record = json.loads((results.folder / "run.json").read_text())
+    record["suite"]["raw"] = {"suite": {"name": "fake", **head}}
+    (results.folder / "run.json").write_text(json.dumps(record))
+    return RunResults(results.folder)
+
+
+def test_a_suite_that_names_none_has_no_line(tmp_path: Path) -> None:
+    assert quoted(Rows(run_of(tmp_path / "run", {}))) is None
+
+
+def test_without_a_reference_run_the_line_says_how_to_get_it(tmp_path: Path) -> None:
+    line = quoted(Rows(run_of(tmp_path / "run", {"standard": "hard-7"})))
+    assert line is not None
+    assert line.words.startswith("What hard-7, the suite with adversaries who know the defense, says of pmt is not ")
+    assert line.command == "bench run hard --defense pmt"
+
+
+def test_the_line_quotes_the_reference_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BENCH_REFERENCE", str(tmp_path / "references"))
+    write_fake_run(tmp_path / "references" / "hard-7", [FakeRun(attacks=(FakeAttack(),))])
+    line = quoted(Rows(run_of(tmp_path / "run", {"standard": "hard-7"})))
+    assert line is not None
+    assert line.command == ""
+    assert line.words.startswith("Under hard-7, which also asks adversaries who know the defense: PMT: ")
+    assert "Noise" not in line.words.partition("PMT: ")[0]
