@@ -30,6 +30,7 @@ class CellRow:
     of bench did not record them. ``goal`` is what the defense is for, ``protects`` the side of pairs that is protected,
     ``surrogates`` the models that the client used in place of unknown ones, and ``bound`` its formal guarantee as JSON,
     empty if it gives none. ``unstable`` says what differed when the host protected some faces again.
+    ``threshold_note`` is a remark on the adversary's threshold, empty if there is none.
     """
 
     cell: str
@@ -77,6 +78,7 @@ class CellRow:
     surrogates: tuple[str, ...] = ()
     bound: str = ""
     unstable: str = ""
+    threshold_note: str = ""
 
     @property
     def clean(self) -> bool:
@@ -165,6 +167,7 @@ def cell_row_of(row: Mapping[Any, Any]) -> CellRow:
         surrogates=_labels(row.get("surrogates")),
         bound=text("bound") or "",
         unstable=text("unstable") or "",
+        threshold_note=text("threshold_note") or "",
         protect=tuple(json.loads(text("protect") or "[]")),
     )
 
