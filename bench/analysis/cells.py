@@ -34,7 +34,8 @@ class CellRow:
     is ``unauthorised``, also where an older version recorded that of the model that it adapts. ``control`` says
     what the tester must find if the defense is a control (`bench.Defense`), and is None for all others. ``knowledge``
     is how much the adversary knows (an index of `bench.core.domain.KNOWLEDGE`), and ``suite_version`` the version of
-    the suite; None where they are not recorded.
+    the suite; None where they are not recorded. ``threshold_note`` is a remark on the adversary's threshold, empty if
+    there is none.
     """
 
     cell: str
@@ -85,8 +86,8 @@ class CellRow:
     unstable: str = ""
     attack_unstable: str = ""
     control: Control | None = None
-    knowledge: int | None = None
     suite_version: str | None = None
+    threshold_note: str = ""
 
     @property
     def clean(self) -> bool:
@@ -178,8 +179,8 @@ def cell_row_of(row: Mapping[Any, Any]) -> CellRow:
         unstable=text("unstable") or "",
         attack_unstable=text("attack_unstable") or "",
         control=_control(text("control"), str(defense.get("name", ""))),
-        knowledge=None if text("knowledge") is None else int(row["knowledge"]),
         suite_version=text("suite_version"),
+        threshold_note=text("threshold_note") or "",
         protect=tuple(json.loads(text("protect") or "[]")),
     )
 

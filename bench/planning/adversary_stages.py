@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
@@ -13,6 +14,7 @@ from bench.planning.graph import CALIBRATION_IMAGES, Graph, LearntFaces, forward
 from bench.planning.instances import Client, Splits
 from bench.planning.learners import Learners
 from bench.planning.shares import shares
+from bench.planning.strangers import ENOUGH
 from bench.suite.suite import Experiment
 
 # The inputs of a stage that protects, as inputs of the stage of an attack that queries the defense.
@@ -29,7 +31,8 @@ class AttackAndModel(NamedTuple):
 class ClientStages(Protocol):
     """The stages of the client, whose results the adversary gets."""
 
-    def faces(self, dataset: Component) -> str: ...
+    def faces(self, client: Client) -> str: ...
+    def shown_pairs(self, client: Client) -> int: ...
     def protect(
         self,
         client: Client,
@@ -92,9 +95,9 @@ class AdversaryStages:
         photos = self.graph.faces(source, "further", self.pairs)
         return {"further": self.client.protect(client, source, photos, self.pairs), "further_faces": photos}
 
-    def of_scored(self, client: Client, attack: Component) -> dict[str, str]:
-        """Return what `further` returns for uploads of the scored faces."""
-        faces, count = self.client.faces(client.dataset), self.client.probes(client)
+    def further_of(self, client: Client, attack: Component) -> dict[str, str]:
+        """Return what `further` returns for uploads of the faces of the client."""
+        faces, count = self.client.faces(client), self.client.probes(client)
         return self.further(client, attack, client.dataset, faces, count)
 
     def state(self, client: Client, attacker: AttackAndModel) -> Mapping[str, str]:
@@ -124,7 +127,7 @@ class AdversaryStages:
         first = attacker.attack
         attack: Attack = self.instances.of(first)
         source = self.experiment.auxiliary or client.dataset
-        faces, learnt = self.client.faces(client.dataset), LearntFaces()
+        faces, learnt = self.client.faces(client._replace(people="scored")), LearntFaces()
         if attack.trains_on != "evaluated":
             learnt = self.learners.of_attack(client.dataset, client.defense) if self.learners else LearntFaces()
             learnt = learnt._replace(most=self.adversaries.most_faces(first))
@@ -190,22 +193,22 @@ class AdversaryStages:
             components=roles,
             options={**self.seen(client, first), **self.graph.checks_attacks},
             inputs={
-                "faces": self.client.faces(client.dataset),
+                "faces": self.client.faces(client),
                 "protected": protected,
                 **self.state(client, attacker),
-                **self.of_scored(client, first),
+                **self.further_of(client, first),
             },
             seed=self.graph.seed("attack", first.name, client.dataset.name, client.repeat),
-            units=self.pairs,
+            units=self.client.shown_pairs(client),
             unit_cost=2e-2 + attack.passes() * forward_cost(mflops),
-            size=self.pairs * 3 * h * w,
+            size=self.client.shown_pairs(client) * 3 * h * w,
         )
 
     @remembered
     def embed(self, client: Client, attacker: AttackAndModel, protected: str, count: int) -> str:
         """Add the stage in which an attack embeds the ``count`` uploads of the stage ``protected``."""
-        inputs = {"images": protected, "faces": self.client.faces(client.dataset)}
-        inputs |= self.of_scored(client, attacker.attack)
+        inputs = {"images": protected, "faces": self.client.faces(client)}
+        inputs |= self.further_of(client, attacker.attack)
         return self._embeddings(client, attacker, inputs, count, enrolled=False)
 
     @remembered
@@ -243,10 +246,10 @@ class AdversaryStages:
 
     @remembered
     def _own_estimates(self, client: Client, attacker: AttackAndModel, images: str, count: int) -> str:
-        inputs = {"images": images, "faces": self.client.faces(client.dataset), **self.state(client, attacker)}
+        inputs = {"images": images, "faces": self.client.faces(client), **self.state(client, attacker)}
         attack = attacker.attack
         if self.graph.stages[images].kind == "protect":
-            inputs |= self.of_scored(client, attack)
+            inputs |= self.further_of(client, attack)
         return self.graph.stage(
             "attack",
             f"estimates by {attack.label} of {self.graph.name(images)}",
@@ -263,13 +266,15 @@ class AdversaryStages:
     @remembered
     def links(self, client: Client, attacker: AttackAndModel) -> str:
         """Add the stage in which an attack scores pairs of two uploads. Both pictures of a pair are protected for it,
-        whatever side the experiment protects for verification."""
+        whatever side the experiment protects for verification. Of people of the calibration split, pairs of two people
+        are scored, as many as a threshold needs."""
         sides: tuple[Side, Side] = ("both", "both") if client.side == "both" else ("probe", "gallery")
-        faces = self.client.faces(client.dataset)
+        faces, pairs = self.client.faces(client), self.client.shown_pairs(client)
         first, second = (
             self.client.protect(client._replace(side=side), client.dataset, faces, self.client.probes(client))
             for side in sides
         )
+        wanted = math.ceil(ENOUGH / self.experiment.fmr) if client.people == "calibration" else pairs
         attack: Attack = self.instances.of(attacker.attack)
         assert attacker.evaluated is not None
         mflops = self.instances.of(attacker.evaluated).mflops * (1 + attack.passes())
@@ -278,10 +283,14 @@ class AdversaryStages:
             f"links of {self.graph.name(first)} by {self.named(attacker)}",
             f"attack:{attacker.attack.name}",
             components=self.roles(client, attacker),
-            options={**self.seen(client, attacker.attack), **self.graph.checks_attacks},
+            options={
+                **self.seen(client, attacker.attack),
+                **self.graph.checks_attacks,
+                **({"impostors": wanted} if client.people == "calibration" else {}),
+            },
             inputs={"faces": faces, "first": first, "second": second, **self.state(client, attacker)},
             seed=self.graph.seed("links", attacker.attack.name, client.dataset.name, client.repeat),
-            units=self.pairs,
+            units=wanted,
             unit_cost=1e-3 + 4 * forward_cost(mflops),
-            size=self.pairs * 30,
+            size=wanted * 30,
         )

@@ -23,6 +23,7 @@ from bench.core.text import plural
 from bench.stages.stage_inputs import Job, read_faces
 from bench.store.artifacts import Artifact
 
+_STRANGERS = "strangers"  # The split of calibration people on whom an adversary sets his threshold.
 _LEARNT = "learnt"  # The table of the people and pictures that a state was learnt from.
 
 
@@ -80,7 +81,8 @@ class Shown:
     @property
     def name(self) -> str:
         """The name of the split for messages."""
-        return f"{self.facts.get('split')} faces of {self.facts.get('of')}"
+        split = self.facts.get("split")
+        return f"{'calibration' if split == _STRANGERS else split} faces of {self.facts.get('of')}"
 
 
 def learnt(state: Mapping[str, NDArray[Any]], source: Artifact) -> Artifact:
@@ -106,16 +108,18 @@ def check_apart(scored: Shown, other: Shown | None) -> None:
     """Raise `ContractError` if faces that are calibrated on or learnt from (``other``) show scored people or pictures.
 
     Subjects are compared if both splits count the same people, and pictures always; of two real data sets that share no
-    picture a warning says so, because their names may not be comparable. Faces of other splits than ``evaluation`` are
-    not scored, and an attack may be declared to learn from the scored faces themselves; then nothing is compared.
+    picture a warning says so, because their names may not be comparable. ``scored`` may also be people of the
+    calibration split on whom an adversary sets his threshold. Faces of other splits are not scored, and an attack may
+    be declared to learn from the scored faces themselves; then nothing is compared.
     """
-    if other is None or scored.facts.get("split") != "evaluation" or other.facts.get("split") == "evaluation":
+    split = scored.facts.get("split")
+    if other is None or split not in ("evaluation", _STRANGERS) or other.facts.get("split") == "evaluation":
         return
     if scored.facts.get("people") == other.facts.get("people"):
         _check_different(scored, other, scored.subjects, other.subjects, "person", "people")
     _check_different(scored, other, scored.pictures, other.pictures, "picture", "pictures")
     kinds = {scored.facts.get("kind"), other.facts.get("kind")}
-    if kinds == {"real"} and scored.facts.get("people") != other.facts.get("people"):
+    if split == "evaluation" and kinds == {"real"} and scored.facts.get("people") != other.facts.get("people"):
         with warnings.catch_warnings():
             warnings.simplefilter("always")  # A plugin may have turned warnings into errors.
             warnings.warn(

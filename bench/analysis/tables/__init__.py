@@ -10,8 +10,8 @@ from bench.analysis.rows import Matrix, Rows
 from bench.analysis.table_model import Measurement, Table, TableMetric
 from bench.analysis.tables.ablation import TITLES, ablation_tables
 from bench.analysis.tables.attributes import attribute_tables
-from bench.analysis.tables.exposed import exposed_tables
 from bench.analysis.tables.controls import controls_tables
+from bench.analysis.tables.exposed import exposed_tables
 from bench.analysis.tables.goals import AUTHORISED, SSIM, UNAUTHORISED
 from bench.analysis.tables.leakage_ladder import ladder_tables
 from bench.analysis.tables.linkage import linkage_tables

@@ -32,7 +32,7 @@ _OF_UPLOAD = (
 )
 _OF_CELL = (
     *(*_OF_UPLOAD, "attack_unstable", "outputs", "budget", "knowledge", "leaky", "evaluated_stands_in_for"),
-    *("role", "kappa", "threat"),
+    *("role", "kappa", "threat", "threshold_note"),
 )
 # For each table of samples, the columns by which rows are joined with cells, and the columns of cells that are added.
 _JOINED: Mapping[str, tuple[Sequence[str], Sequence[str]]] = {
