@@ -114,7 +114,7 @@ def _curve_axes(chart: Chart, metric: TableMetric) -> tuple[alt.X, alt.Y]:
     and at most seven ticks, which are at positions of measurements."""
     low, high = chart.range(metric)
     room = 0.04 * (high - low) or 0.05
-    xs = chart.xs or [0.0, 1.0]
+    xs = sorted(chart.positions) or chart.xs or [0.0, 1.0]
     ticks = xs[:: -(-len(xs) // _TICKS)]
     x = alt.X("x:Q").title(chart.x)
     if chart.log:
