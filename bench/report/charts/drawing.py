@@ -57,9 +57,17 @@ def _plain(panel: alt.LayerChart) -> dict[str, Any]:
 
 def sheet(charts: Sequence[tuple[str, Chart | PointPlot | Scatter]], theme: Theme = PRINT) -> dict[str, Any]:
     """Return one complete specification of several charts below one another, each with its title and its own legend."""
-    parts = [{**specification(chart, theme, 3), "title": {"text": title, "offset": 10}} for title, chart in charts]
+    parts = [
+        {**specification(chart, theme, _beside(chart)), "title": {"text": title, "offset": 10}}
+        for title, chart in charts
+    ]
     apart = dict.fromkeys(("fill", "stroke", "shape"), "independent")
     return {"vconcat": parts, "spacing": 24, "resolve": {"scale": apart}, "config": theme.config}
+
+
+def _beside(chart: Chart | PointPlot | Scatter) -> int:
+    """Return how many panels of a chart are side by side in a file: four fill a square."""
+    return 2 if isinstance(chart, Chart) and len(chart.panels) == 4 else 3
 
 
 def plot(chart: Chart | PointPlot | Scatter, file: str) -> dict[str, Any]:
