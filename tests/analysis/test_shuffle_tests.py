@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from types import ModuleType
+
 import numpy as np
 import pytest
+from support import benchmark
 
 from bench.analysis.pooling import Floats, Pool, SampleScores
 from bench.analysis.shuffle_tests import GroupGap, group_gaps, paired
 
-PEOPLE = 100
-ONE_STRATUM = np.zeros(PEOPLE, np.int64)
+
+@pytest.fixture(scope="module")
+def groups() -> ModuleType:
+    """The part of ``make statistics`` on groups of people."""
+    return benchmark("group_gaps")
 
 
 def gap(values: Floats, member: Floats, sign: int = 1) -> GroupGap:
@@ -69,34 +75,20 @@ def test_nothing_to_compare_is_no_part_of_the_family() -> None:
     assert group_gaps(np.zeros(0, np.int64), []) == []
 
 
-def _family(rng: np.random.Generator, effect: float) -> list[GroupGap]:
-    """Return three defenses, four groups each, under one person's rate of leaking; the first group leaks more by
-    ``effect``. The first group differs between two judges, as that of the most exposed people does."""
-    person = rng.beta(0.5, 2, PEOPLE)
-    exposed = np.zeros((2, PEOPLE), int)
-    exposed[0, :10], exposed[1, 2:12] = 1, 1
-    gender, age = rng.integers(0, 2, PEOPLE), rng.integers(0, 3, PEOPLE)
-    groups = [exposed, *(np.tile(g, (2, 1)) for g in (gender, 1 - gender, (age == 0).astype(int)))]
-    made = []
-    for scale in (0.1, 0.4, 0.8):
-        counts = np.tile(rng.integers(1, 4, PEOPLE), (2, 1))
-        sums = rng.binomial(counts, np.clip(person * scale + effect * exposed, 0, 1)).astype(np.float64)
-        made += [GroupGap(sums=sums, counts=counts.astype(np.float64), member=member) for member in groups]
-    return made
+def test_false_alarms_of_runs_without_a_gap_are_at_most_5_percent(groups: ModuleType) -> None:
+    assert groups.alarms(people=60, repeats=60) <= 7 / 60  # At a rate of 5 %, more happen in 1 % of the seeds.
 
 
-def test_false_alarms_of_families_of_group_gaps_are_at_most_5_percent() -> None:
-    """The same with 400 families is part of ``docs/design/exposed.md``; 60 families allow at most 7 by chance."""
-    rng = np.random.default_rng(11)
-    alarms = sum(any(t.significant for t in group_gaps(ONE_STRATUM, _family(rng, 0.0))) for _ in range(60))
-    assert alarms <= 7  # At a rate of 5 %, more happen in 1 % of the seeds.
+def test_a_tenth_that_leaks_40_points_more_is_found(groups: ModuleType) -> None:
+    assert groups.found(people=100, effect=0.4, repeats=10) >= 0.9
 
 
-def test_a_tenth_of_100_people_that_leaks_40_points_more_is_found() -> None:
-    rng = np.random.default_rng(12)
-    found = [group_gaps(ONE_STRATUM, _family(rng, 0.4)) for _ in range(10)]
-    assert sum(tests[0].significant for tests in found) >= 8
-    assert not any(tests[2].significant and tests[1].significant for tests in found)
+def test_a_weaker_attack_that_equals_a_stronger_one_is_hardly_ever_said_to_win(groups: ModuleType) -> None:
+    assert groups.overtaken(people=60, repeats=60) <= 7 / 60
+
+
+def test_the_interval_of_a_gap_of_ten_people_contains_the_truth(groups: ModuleType) -> None:
+    assert groups.covered(people=100, rates=(0.95, 0.5), repeats=100) >= 0.9
 
 
 def test_a_pair_of_attacks_is_compared_person_by_person() -> None:
@@ -116,16 +108,6 @@ def test_more_comparisons_need_more() -> None:
     assert paired([first])[0].significant
     assert not paired([first, *others])[0].significant
     assert {t.family for t in paired([first, *others])} == {10}
-
-
-def test_false_alarms_of_paired_attacks_are_at_most_5_percent() -> None:
-    rng = np.random.default_rng(5)
-    alarms = 0
-    for _ in range(100):
-        rate = rng.beta(0.3, 5, PEOPLE)
-        best = pool(rng.random(PEOPLE) < rate)
-        alarms += any(t.significant for t in paired([(pool(rng.random(PEOPLE) < rate), best) for _ in range(8)]))
-    assert alarms <= 10  # At a rate of 5 %, more happen in 1 % of the seeds.
 
 
 def test_attacks_on_nobody_in_common_are_not_compared() -> None:
