@@ -34,8 +34,10 @@ def specification(chart: Chart | PointPlot | Scatter, theme: Theme = PAGE, colum
     if isinstance(chart, Chart):
         columns = max(1, min(columns, len(chart.panels)))
         width = theme.wide / columns - theme.around
-        kinds = {metric: _curves(chart, metric, theme, width) for metric in chart.metrics}
-        panels = [(p.title, kinds[p.metric or chart.metric], _panel_data(chart, p, theme)) for p in chart.panels]
+        metrics = chart.metrics
+        kinds = [_curves(chart, metric, theme, width) for metric in metrics]
+        of = [kinds[metrics.index(p.metric or chart.metric)] for p in chart.panels]
+        panels = [(p.title, kind, _panel_data(chart, p, theme)) for p, kind in zip(chart.panels, of, strict=True)]
     else:
         points = points_of(chart) if isinstance(chart, Scatter) else chart
         columns = 1
