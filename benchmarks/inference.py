@@ -219,15 +219,22 @@ SECTIONS: Mapping[str, Callable[[int], tuple[list[str], bool]]] = {
     "repeats": _lines_of("repeated_draws", "repeat_lines"),
     "alarms": _lines_of("false_alarms", "alarm_lines"),
     "comparisons": _lines_of("comparisons", "comparison_lines"),
+    "groups": _lines_of("group_gaps", "gap_lines"),
 }
-# Measured seconds of one core per repeat; of the last two, whose number of repeats has a floor, per repeat beyond it.
-SECONDS: Mapping[str, float] = {"coverage": 0.33, "repeats": 0.4, "alarms": 1.1 / 5, "comparisons": 7.5 / 5}
-FLOOR = 500  # The fewest repeats of the last two.
+# Measured seconds of one core per repeat; of the last three, whose number of repeats has a floor, per repeat beyond it.
+SECONDS: Mapping[str, float] = {
+    "coverage": 0.33,
+    "repeats": 0.4,
+    "alarms": 1.1 / 5,
+    "comparisons": 7.5 / 5,
+    "groups": 2.5 / 5,
+}
+FLOOR = 500  # The fewest repeats of the last three.
 
 
 def estimated_minutes(sections: Sequence[str], repeats: int) -> int:
     """Return about how many minutes of one core some sections take."""
-    floors = {"alarms": FLOOR, "comparisons": FLOOR}
+    floors = {"alarms": FLOOR, "comparisons": FLOOR, "groups": FLOOR}
     seconds = sum(SECONDS[name] * max(repeats, floors.get(name, 0)) for name in sections)
     return max(1, round(seconds / 60))
 

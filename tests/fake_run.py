@@ -44,7 +44,10 @@ Cell = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class FakeAttack:
-    """An attack. ``features``: it sees features, so that its cells have an authorised model even without protection."""
+    """An attack. ``features``: it sees features, so that its cells have an authorised model even without protection.
+
+    ``knowledge`` and ``budget`` are the columns of these names; None as in runs of older versions.
+    """
 
     label: str = "abuse"
     plugin: str = "abuse"
@@ -53,6 +56,8 @@ class FakeAttack:
     features: bool = False
     leaky: bool = False
     params: Mapping[str, Any] = field(default_factory=dict)
+    knowledge: int | None = None
+    budget: Mapping[str, int] | None = None
 
 
 ABUSE = FakeAttack()
@@ -102,6 +107,8 @@ class FakeRun:
     people_of: str = ""
     claims: str | None = CLAIMS
     picture: Callable[[np.random.Generator], bytes] | None = None
+    # By attribute, the label of a person, or a number, from the number of the person.
+    people: Mapping[str, Callable[[int], str | float | None]] = field(default_factory=dict)
     staged: bool = False  # whether every cell has a separate score stage, with the upload of its client as input
 
 
@@ -276,6 +283,8 @@ def _cell(
         "via": attack.via or None,
         "upload": spec.upload,
         "outputs": attack.outputs,
+        "knowledge": attack.knowledge,
+        "budget": None if attack.budget is None else json.dumps(dict(attack.budget)),
         "leaky": attack.leaky,
         "learner_overlap": None,
         "training_overlap": None,
@@ -477,6 +486,22 @@ def _baselines(spec: FakeRun, rng: np.random.Generator) -> Iterator[dict[str, An
         yield found
 
 
+def _people(spec: FakeRun) -> Iterator[dict[str, Any]]:
+    """Return what is known of the people who are protected; those on the other side of impostor pairs are not."""
+    n = spec.pairs
+    for dataset, (name, of) in product(spec.datasets, spec.people.items()):
+        known = [of(i) for i in range(n)]
+        yield {
+            "experiment": [spec.name] * n,
+            "dataset": [dataset] * n,
+            "subject": np.arange(n),
+            "attribute": [name] * n,
+            "label": pa.array([k if isinstance(k, str) else None for k in known], pa.string()),
+            "value": pa.array([k if isinstance(k, float) else None for k in known], pa.float64()),
+            "pictures": np.full(n, 2),
+        }
+
+
 def _samples(spec: FakeRun, cells: Sequence[Cell], rng: np.random.Generator) -> Iterator[tuple[str, dict[str, Any]]]:
     """Return all rows of an experiment's cells that ended well; those of pictures once for all evaluated models."""
     drawn: set[tuple[Any, ...]] = set()
@@ -499,6 +524,7 @@ def _samples(spec: FakeRun, cells: Sequence[Cell], rng: np.random.Generator) -> 
                 drawn.add(point)
                 yield from _pictures(cell, picture, spec, rng)
     yield from (("baselines", rows) for rows in _baselines(spec, rng))
+    yield from (("people", rows) for rows in _people(spec))
 
 
 # ---- the folder ------------------------------------------------------------------------------------------------------

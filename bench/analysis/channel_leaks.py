@@ -22,10 +22,10 @@ from bench.analysis.tables.row_layout import Sides, sides_of
 from bench.core.domain import CHANNELS, Channel, channel
 
 LEAKAGE: Mapping[Channel, TableMetric] = {
-    "recognition": TableMetric(label="matched at the adversary's threshold", unit="%", digits=1, better="lower"),
+    "recognition": TableMetric(label="matched", unit="%", digits=1, better="lower"),
     "reconstruction": TableMetric(label="reconstructions matched", unit="%", digits=1, better="lower"),
-    "attributes": TableMetric(label="similarity beyond other people's", digits=3, better="lower", bounds=(-2.0, 2.0)),
-    "linkage": TableMetric(label="uploads of one person linked", unit="%", digits=1, better="lower"),
+    "attributes": TableMetric(label="similarity beyond others", digits=3, better="lower", bounds=(-2.0, 2.0)),
+    "linkage": TableMetric(label="linked", unit="%", digits=1, better="lower"),
 }
 ORDER: Sequence[Channel] = tuple(CHANNELS.values())
 

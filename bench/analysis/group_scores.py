@@ -73,19 +73,16 @@ class GroupScores:
         return SplitScores(inside=inside, rest=rest, gap=self._gap(inside, rest, pools))
 
     def _gap(self, inside: Measurement, rest: Measurement, pools: tuple[Pool, Pool]) -> Measurement:
-        """Return the mean inside minus that outside. The interval of two shares is that of Newcombe (1998, method 10),
-        which combines the intervals of both and holds where all decisions of a small group are equal."""
+        """Return the mean inside minus that outside, with its interval (of shares, `newcombe`)."""
         if inside.value is None or rest.value is None:
             return absent("undefined", "the group or the rest has no scores")
         fewer = min(inside.people, rest.people)
         if fewer < FEWEST:
             return absent("too few people", f"{fewer} people have scores on one side, and {FEWEST} are needed")
-        low = high = None
-        if self.metric.share and None not in (inside.low, inside.high, rest.low, rest.high):
-            below = _distance(inside.value, inside.low, rest.value, rest.high)
-            above = _distance(inside.value, inside.high, rest.value, rest.low)
-            low, high = inside.value - rest.value - below, inside.value - rest.value + above
-        elif not self.metric.share and (known := difference_of(pools[1], pools[0])) is not None:
+        low, high = None, None
+        if self.metric.share:
+            low, high = newcombe(inside, rest) or (None, None)
+        elif (known := difference_of(pools[1], pools[0])) is not None:
             low, high = known.interval() or (None, None)
         low, high = self.metric.difference_within(low, high)
         return Measurement(
@@ -116,8 +113,18 @@ class GroupScores:
         return GroupGap(sums=sums, counts=counts, member=member, sign=sign)
 
 
-def _distance(value: float, end: float | None, other: float, other_end: float | None) -> float:
-    return math.hypot(value - (end or 0.0), other - (other_end or 0.0))
+def newcombe(inside: Measurement, rest: Measurement) -> tuple[float, float] | None:
+    """Return the interval of the difference of two shares with intervals, None if one has none.
+
+    It combines both intervals (Newcombe 1998, method 10) and so also holds where all decisions of a small group agree.
+    """
+    if inside.value is None or inside.low is None or inside.high is None:
+        return None
+    if rest.value is None or rest.low is None or rest.high is None:
+        return None
+    below = math.hypot(inside.value - inside.low, rest.high - rest.value)
+    above = math.hypot(inside.high - inside.value, rest.value - rest.low)
+    return inside.value - rest.value - below, inside.value - rest.value + above
 
 
 def _rows_of(scores: SampleScores, chosen: np.ndarray) -> SampleScores:

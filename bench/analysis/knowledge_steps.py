@@ -17,7 +17,6 @@ from bench.analysis.rows import Rows
 from bench.analysis.shuffle_tests import ShuffleTest, paired
 from bench.analysis.table_model import Measurement
 from bench.core.domain import KNOWLEDGE, Channel
-from bench.core.text import plural
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,10 +53,9 @@ class Overtaken:
         unit = " %" if metric.unit == "%" else ""
         first, second = (f"{metric.shown(share)}{unit}" for share in self.shares)
         what = [f"{one.name} ({KNOWLEDGE[one.knowledge or 0]})" for one in (self.weaker, self.stronger)]
-        corrected = f"corrected p {self.test.p:.3f} of {plural(self.test.family, 'comparison')}"
         return (
             f"{self.channel.capitalize()}: {what[0]} leaks {first}, and {what[1]}, the best of those that know as "
-            f"much, {second} on the same people ({corrected}): then the "
+            f"much, {second} on the same people ({self.test.words}): then the "
             "stronger one is broken, or the defense hides its gradients."
         )
 

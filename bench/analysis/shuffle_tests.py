@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from bench.analysis.chance_tests import LEVEL, step_down
 from bench.analysis.pooling import DRAWS, SEED, Floats, Pool
+from bench.core.text import plural
 
 Ints = NDArray[np.int64]
 _AT_ONCE = 4_000_000  # Numbers in memory at a time: draws times judges times people.
@@ -36,6 +37,12 @@ class ShuffleTest:
     def significant(self) -> bool:
         """True if the difference is significant."""
         return self.p <= LEVEL
+
+    @property
+    def words(self) -> str:
+        """The corrected p-value and the number of comparisons as text."""
+        p = f"{self.p:.3f}" if self.p >= 0.001 else "below 0.001"
+        return f"corrected p {p} of {plural(self.family, 'comparison')}"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

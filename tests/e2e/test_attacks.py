@@ -87,7 +87,7 @@ def test_failing_attacks_do_not_affect_others(attacked: Attacked) -> None:
 
 def test_every_table_has_rows_of_what_ended_well(attacked: Attacked) -> None:
     found = rows(attacked.folder)
-    assert set(found) == {"cells", "verification", "images", "baselines", "examples", "attributes", "up"}
+    assert set(found) == {"cells", "verification", "images", "baselines", "people", "examples", "attributes", "up"}
     cells = found["cells"].set_index("cell")
     for name in ("verification", "attributes", "up"):
         assert set(cells.loc[found[name]["cell"].unique(), "status"]) == {"ok"}

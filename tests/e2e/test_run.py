@@ -36,7 +36,7 @@ def test_rows_hold_every_cell(toy_run: ToyRun) -> None:
     found = rows(toy_run.folder)
     assert found["cells"]["status"].value_counts().to_dict() == {"ok": 20, "skipped": 4}
     assert len(found["verification"]) == 16 * 40 + 4 * 20
-    assert set(found) == {"cells", "verification", "images", "baselines", "examples"}
+    assert set(found) == {"cells", "verification", "images", "baselines", "people", "examples"}
     assert not found["cells"]["cell"].duplicated().any()
 
 

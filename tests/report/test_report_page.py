@@ -139,9 +139,18 @@ def test_headings_links_and_tables(either: str) -> None:
 @pytest.mark.slow
 def test_sections_come_in_order(outline: Outline, paper_page: str) -> None:
     last = ["run", "provenance"]
-    assert _sections(outline) == ["verdict", "ladder", "experiment-1", "threats", "gaps", "plugins", *last]
+    assert _sections(outline) == ["verdict", "ladder", "exposed", "experiment-1", "threats", "gaps", "plugins", *last]
     paper = [f"experiment-{i}" for i in range(1, 10)]
-    assert _sections(_outline(paper_page)) == ["verdict", "ladder", *paper, "claims", "threats", "gaps", *last]
+    assert _sections(_outline(paper_page)) == [
+        "verdict",
+        "ladder",
+        "exposed",
+        *paper,
+        "claims",
+        "threats",
+        "gaps",
+        *last,
+    ]
 
 
 def _sections(outline: Outline) -> list[str | None]:

@@ -23,6 +23,7 @@ from bench.planning.plan import Plan, make_plan
 from bench.registry.discovery import Registry
 from bench.store import writing
 from bench.store.artifacts import Artifact, Cache
+from bench.store.cell_rows import CellLabels
 from bench.store.reading import RunResults
 from bench.store.row_index import Recent
 from bench.store.run_folders import is_complete
@@ -314,6 +315,23 @@ def test_a_run_that_has_just_begun_has_no_rows(tmp_path: Path) -> None:
     )
     with pytest.raises(StorageError, match="this run has just begun and has no rows yet"):
         _ = RunResults(tmp_path).cells
+
+
+def test_people_are_written_once_whichever_sides_of_pairs_are_protected() -> None:
+    """Cells that protect different sides have different scores of baselines, which name the same people."""
+    people = pa.table({"subject": [1], "attribute": ["gender"], "label": ["woman"], "value": [None], "pictures": [2]})
+
+    class OfTwoSides(Cache):
+        def __init__(self) -> None: ...
+
+        def read(self, key: str) -> Artifact:
+            return Artifact(tables={"baselines": pa.table({"sample_id": [key]}), "people": people})
+
+    about: dict[str, Any] = {"experiment": "e", "dataset": "d", "synthetic": True, "authorised": "", "repeat": 0}
+    about |= {"evaluated": "", "attack": "abuse", "via": ""}
+    cells = [CellLabels(cell=side, defense=side, stages=(side,), **about) for side in ("probe", "gallery")]
+    written = [name for name, _, _ in writing._samples(cells, OfTwoSides())]
+    assert written == ["baselines", "people", "baselines"]
 
 
 def test_recent_values_are_held_while_there_is_room() -> None:

@@ -129,7 +129,11 @@ class Chart:
     @property
     def metrics(self) -> list[TableMetric]:
         """The distinct metrics of the vertical axes of all panels."""
-        return list(dict.fromkeys(p.metric or self.metric for p in self.panels))
+        found: list[TableMetric] = []
+        for panel in self.panels:  # Metrics need not be hashable.
+            metric = panel.metric or self.metric
+            found += [] if metric in found else [metric]
+        return found
 
     @property
     def tables(self) -> list[Table]:

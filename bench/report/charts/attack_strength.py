@@ -128,15 +128,14 @@ def knowledge_chart(found: KnowledgeOfDefense) -> Chart:
         panels.append(
             Panel(title=channel.capitalize(), curves=[best, chance], metric=LEAKAGE[channel], defense=found.defense)
         )
-    listed = "; ".join(f"{i} {words}" for i, words in enumerate(KNOWLEDGE))
     return Chart(
         number="",
         name=KNOWN,
         title=f"What more knowledge buys against {found.defense}",
-        caption=f"The attack that leaks most at each step of knowledge: {listed}. Data sets and judging models pooled. "
-        "Higher leaks more.",
+        caption="The attack that leaks most at each step of knowledge; data sets and judging models pooled. Higher "
+        "leaks more.",
         experiment=" + ".join(dict.fromkeys(leak.experiment for leak in leaks)),
-        x="step of knowledge",
+        x="knowledge, 0 upload alone to 5 full model",
         metric=next(iter(panels)).metric or LEAKAGE["recognition"],
         panels=panels,
         source="samples/verification, samples/attributes and samples/links",

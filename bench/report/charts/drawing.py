@@ -34,8 +34,10 @@ def specification(chart: Chart | PointPlot | Scatter, theme: Theme = PAGE, colum
     if isinstance(chart, Chart):
         columns = max(1, min(columns, len(chart.panels)))
         width = theme.wide / columns - theme.around
-        kinds = {metric: _curves(chart, metric, theme, width) for metric in chart.metrics}
-        panels = [(p.title, kinds[p.metric or chart.metric], _panel_data(chart, p, theme)) for p in chart.panels]
+        metrics = chart.metrics
+        kinds = [_curves(chart, metric, theme, width) for metric in metrics]
+        of = [kinds[metrics.index(p.metric or chart.metric)] for p in chart.panels]
+        panels = [(p.title, kind, _panel_data(chart, p, theme)) for p, kind in zip(chart.panels, of, strict=True)]
     else:
         points = points_of(chart) if isinstance(chart, Scatter) else chart
         columns = 1
@@ -57,9 +59,17 @@ def _plain(panel: alt.LayerChart) -> dict[str, Any]:
 
 def sheet(charts: Sequence[tuple[str, Chart | PointPlot | Scatter]], theme: Theme = PRINT) -> dict[str, Any]:
     """Return one complete specification of several charts below one another, each with its title and its own legend."""
-    parts = [{**specification(chart, theme, 3), "title": {"text": title, "offset": 10}} for title, chart in charts]
+    parts = [
+        {**specification(chart, theme, _beside(chart)), "title": {"text": title, "offset": 10}}
+        for title, chart in charts
+    ]
     apart = dict.fromkeys(("fill", "stroke", "shape"), "independent")
     return {"vconcat": parts, "spacing": 24, "resolve": {"scale": apart}, "config": theme.config}
+
+
+def _beside(chart: Chart | PointPlot | Scatter) -> int:
+    """Return how many panels of a chart are side by side in a file: four fill a square."""
+    return 2 if isinstance(chart, Chart) and len(chart.panels) == 4 else 3
 
 
 def plot(chart: Chart | PointPlot | Scatter, file: str) -> dict[str, Any]:
@@ -114,7 +124,7 @@ def _curve_axes(chart: Chart, metric: TableMetric) -> tuple[alt.X, alt.Y]:
     and at most seven ticks, which are at positions of measurements."""
     low, high = chart.range(metric)
     room = 0.04 * (high - low) or 0.05
-    xs = chart.xs or [0.0, 1.0]
+    xs = sorted(chart.positions) or chart.xs or [0.0, 1.0]
     ticks = xs[:: -(-len(xs) // _TICKS)]
     x = alt.X("x:Q").title(chart.x)
     if chart.log:

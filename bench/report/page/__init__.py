@@ -35,8 +35,9 @@ from bench.report.page import (
     threat_models,
     threshold_tables,
 )
+from bench.report.page.attack_strength import StrengthSection
 from bench.report.page.evidence import Evidence, order, support
-from bench.report.page.experiments import DrawnChart, DrawnScatter, ExperimentSection, parts
+from bench.report.page.experiments import ExperimentSection, parts
 from bench.report.page.image_budget import Album
 from bench.report.page.missing_cells import gaps, smaller_batches, unfinished
 from bench.report.page.recommendation import RecommendationSection, rulings
@@ -54,8 +55,7 @@ def render(results: RunResults, sections: Sequence[Section] = (), *, include_rea
     synthetic faces are always shown.
     """
     rows = Rows(results)
-    evidence = Evidence(rows)
-    album = Album()
+    evidence, album = Evidence(rows), Album()
     found = parts(rows, include_real_faces, album)
     judged = several_runs.judge(rows)
     ruled = rulings(rows)
@@ -97,25 +97,26 @@ def render(results: RunResults, sections: Sequence[Section] = (), *, include_rea
         "totals": provenance.totals(rows),
         "sections": [_section(s) for s in sections],
     }
-    drawn = [d for part in found for d in (*part.charts, part.scatter) if d]
-    plots = _plots([*drawn, *(strength.charts if strength else ())], ruled)
+    plots = _plots(found, ruled, strength)
     scripts = assets.scripts(charts=bool(plots), tables=bool(found))
     context |= {
         "styles": assets.styles(),
         "pictures": album.styles(),
         "scripts": scripts,
         "policy": assets.policy(scripts),
-        "data": lambda: script_data(
-            {"rows": evidence.data(), "charts": plots}
-        ),  # The template calls it last, when all measurements are printed.
+        # The template calls it last, when all measurements are printed.
+        "data": lambda: script_data({"rows": evidence.data(), "charts": plots}),
     }
     html = _environment(evidence).get_template("page.html.j2").render(context)
     return finished(html, scripts)
 
 
-def _plots(drawn: Sequence[DrawnChart | DrawnScatter], ruled: Sequence[RecommendationSection]) -> dict[str, Any]:
+def _plots(
+    found: Sequence[ExperimentSection], ruled: Sequence[RecommendationSection], strength: StrengthSection | None
+) -> dict[str, Any]:
     """Return the plots of the page by their ids, with what they share; empty if the page has none."""
-    plots = {d.id: d.plot for d in drawn}
+    plots = {d.id: d.plot for part in found for d in (*part.charts, part.scatter) if d}
+    plots |= {d.id: d.plot for d in (strength.charts if strength else ())}
     plots |= {one.chart: one.plot for one in ruled if one.plot}
     if not plots:
         return {}

@@ -67,7 +67,7 @@ def sentence(entry: ExposedEntry, asked: Asked, answer: GroupAnswer) -> str:
     points = "points" if metric.unit == "%" else metric.unit
     gap = f"gap {metric.shown(split.gap.value)}{f' {points}' if points else ''}"
     people = f"N = {plural(split.inside.people, 'person', 'people')}"
-    p = f", corrected p {answer.test.p:.3f}" if answer.test else ""
+    p = f", {answer.test.words}" if answer.test else ""
     verdict = "" if not answer.test else f": {_verdict(asked)}" if answer.flagged else ": not significant"
     return f"{shown}, {gap} ({f'{span}, ' if span else ''}{people}{p}){verdict}."
 
