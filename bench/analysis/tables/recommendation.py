@@ -33,8 +33,8 @@ class Recommendation:
     because they faced all of them and leak less than no protection; ``pointless`` are those that faced all of them and
     do not leak less. ``useful`` are those of ``fair`` that meet the bars of utility. ``best`` is the one to use if one
     has to be used, None if none could be chosen; of useful ones, those on which no attack beat chance come first.
-    ``share`` is the share of draws in which it is the best by its leakage (by its utility if none is useful), None if it
-    is the only choice.
+    ``share`` is the share of draws in which it is the best by its leakage (by its utility if none is useful), None if
+    it is the only choice.
     """
 
     goal: Goal
@@ -174,8 +174,8 @@ def _best(
     """Return the index of the best of some ``rivals``, and the share of draws in which it is the best of them.
 
     If all are ``useful``, it is the one that leaks least of those on which no attack beat chance, or of all if there is
-    none; otherwise it is the one with the highest utility. The share is that in which it leaks least, or has the highest
-    utility; None without rivals.
+    none; otherwise it is the one with the highest utility. The share is that in which it leaks least, or has the
+    highest utility; None without rivals.
     """
     if not rivals:
         return None, None

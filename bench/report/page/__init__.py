@@ -17,6 +17,8 @@ from jinja2 import Environment
 from bench.analysis import claim_results
 from bench.analysis.rows import Rows
 from bench.analysis.tables.client_cost import COUNTED
+from bench.analysis.tables.controls import controls_tables
+from bench.analysis.tables.self_checks import self_checks
 from bench.analysis.tables.summary import BARS
 from bench.api.types import Section
 from bench.core.files import write_atomically
@@ -66,6 +68,8 @@ def render(results: RunResults, sections: Sequence[Section] = (), *, include_rea
         "parts": found,
         "ladder": leakage_ladder.drawn(rows),
         "verdicts": ruled,
+        "controls": controls_tables(rows),
+        "broken": sum(bool(check.broken) for check in self_checks(rows).values()),
         "judges": judges.sentence(rows),
         "shared_facts": judges.shared_facts(rows),
         "counted": COUNTED,
