@@ -6,21 +6,16 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, Literal, cast, get_args
+from typing import Any, cast, get_args
 
 import pandas as pd
 
 from bench.analysis.table_model import Role
-from bench.core.domain import Goal
+from bench.core.domain import Control, Goal
 from bench.core.text import set_label
 
 UPLOAD = ("experiment", "dataset", "defense", "authorised", "repeat", "attack")
 CLEAN = "identity"  # The defense plugin that uploads the face unchanged.
-
-
-# What the tester must find if the defense is a control: that everything leaks, that nothing does, or that attacks which
-# learn from its own pictures break it and others do not.
-Control = Literal["leaks", "safe", "learnable"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,10 +29,10 @@ class CellRow:
     ``learner_overlap`` and ``training_overlap`` are those of `bench.core.domain.Cell`; None also where an older version
     of bench did not record them. ``goal`` is what the defense is for, ``protects`` the side of pairs that is protected,
     ``surrogates`` the models that the client used in place of unknown ones, and ``bound`` its formal guarantee as JSON,
-    empty if it gives none. ``unstable`` says what differed when the host protected some faces again. ``control`` says
-    what the tester must find if the defense is a control (`bench.Defense`), and is None for all others. ``knowledge``
-    is how much the adversary knows (an index of `bench.core.domain.KNOWLEDGE`), and ``suite_version`` the version of
-    the suite; None where they are not recorded.
+    empty if it gives none. ``control`` is what the tester must find if the defense is a control (see `bench.Defense`),
+    None if it is a protection to be judged. ``unstable`` says what differed when the host protected some faces again.
+    ``knowledge`` is how much the adversary knows (an index of `bench.core.domain.KNOWLEDGE`), and ``suite_version`` the
+    version of the suite; None where they are not recorded.
     """
 
     cell: str
@@ -84,8 +79,8 @@ class CellRow:
     protects: str = "probe"
     surrogates: tuple[str, ...] = ()
     bound: str = ""
-    unstable: str = ""
     control: Control | None = None
+    unstable: str = ""
     knowledge: int | None = None
     suite_version: str | None = None
 
@@ -175,8 +170,8 @@ def cell_row_of(row: Mapping[Any, Any]) -> CellRow:
         protects=text("protects") or "probe",
         surrogates=_labels(row.get("surrogates")),
         bound=text("bound") or "",
-        unstable=text("unstable") or "",
         control=_control(text("control"), str(defense.get("name", ""))),
+        unstable=text("unstable") or "",
         knowledge=None if text("knowledge") is None else int(row["knowledge"]),
         suite_version=text("suite_version"),
         protect=tuple(json.loads(text("protect") or "[]")),

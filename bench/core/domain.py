@@ -28,6 +28,8 @@ CellRole = Literal[
 ]  # in cells
 # What a defense is for, which decides what counts as its utility (see `bench.api.defense.Defense`).
 Goal = Literal["recognition", "appearance", "anonymity", "template"]
+# What the tester must find of a defense whose answer is known (see `bench.api.defense.Defense`).
+Control = Literal["leaks", "safe", "learnable"]
 Side = Literal["probe", "gallery", "both"]  # which pictures of a pair are protected: the left, the right, both
 # What an attack recovers of a person: the kind of leak that it looks for.
 Channel = Literal["recognition", "reconstruction", "attributes", "linkage"]
@@ -115,6 +117,7 @@ class Cell:
     - ``goal``: what the defense is for, which decides what counts as its utility
     - ``protects``: which pictures of a pair are protected: ``probe``, ``gallery`` or ``both``
     - ``bound``: the formal guarantee of the defense as JSON; None if it gives none
+    - ``control``: what the tester must find if the defense is a control; None if it is a protection to be judged
     - ``outputs``: what the attack returns: ``recognition``, ``images``, ``attributes`` or ``links``
     - ``embeds``: True if the attack embeds pictures itself; False if the evaluated model does, as it is
     - ``insider``: True if the attack uses the whole authorised models: it is the authorised service itself
@@ -147,6 +150,7 @@ class Cell:
     goal: Goal = "recognition"
     protects: Side = "probe"
     bound: str | None = None
+    control: Control | None = None
     outputs: str = "recognition"
     embeds: bool = False
     insider: bool = False

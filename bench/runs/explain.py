@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 
 from bench.analysis.rows import Rows
-from bench.analysis.tables.goals import SIDES, bound_in_words, goal_in_words
+from bench.analysis.tables.goals import CONTROLS, SIDES, bound_in_words, goal_in_words
 from bench.analysis.tables.self_checks import checked
 from bench.core.errors import StorageError, did_you_mean
 from bench.core.people import LEARNT_FROM, TRAINED_ON
@@ -257,8 +257,8 @@ def _self_check(results: RunResults, cell: Row) -> dict[str, str]:
 
 
 def _purpose(cell: Row) -> dict[str, str]:
-    """Return what the defense of a cell is for, which pictures it protects, the surrogate models of the client, and the
-    formal guarantee, as far as the run recorded them."""
+    """Return what the defense of a cell is for, which pictures it protects, the surrogate models of the client, the
+    formal guarantee, and what a control must show, as far as the run recorded them."""
     found = {}
     if cell["goal"]:
         found["goal"] = goal_in_words(cell["goal"])
@@ -266,6 +266,8 @@ def _purpose(cell: Row) -> dict[str, str]:
         found["protects"] = SIDES[cell["protects"]]
     if cell["surrogates"]:
         found["surrogates"] = f"{', '.join(cell['surrogates'])}; the client uses them in place of unknown models"
+    if cell.get("control"):
+        found["control"] = CONTROLS[cell["control"]]
     if cell["bound"]:
         found["formal guarantee"] = bound_in_words(cell["bound"])
     return found

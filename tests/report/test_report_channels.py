@@ -52,8 +52,8 @@ def test_without_a_leak_the_words_state_the_power(tmp_path: Path) -> None:
     assert match is not None
     assert link is not None
     assert power(a) == (
-        f"no attack of standard-1 beat chance; with {PAIRS} independent people a leak of {100 * match:.1f} points would "
-        f"have been seen with 80 % power; with {PAIRS // 2} independent people links of {100 * link:.1f} points would "
+        f"no attack of standard-1 beat chance; with {PAIRS} independent people a leak of {100 * match:.1f} points "
+        f"would have been seen with 80 % power; with {PAIRS // 2} independent people links of {100 * link:.1f} points would "
         "have been seen with 80 % power"
     )
     assert headline(found) == f"Use A: {power(a)}."
@@ -102,9 +102,7 @@ def test_the_defense_on_which_no_attack_beat_chance_comes_first(tmp_path: Path) 
     assert found.best is not None
     assert found.best.name == "A"
     assert "It is chosen because no attack beat chance on it" in text(found)
-    assert [
-        d.name for d in entry(found, "A").dominators
-    ] == []  # What reveals attributes dominates nothing that does not.
+    assert not entry(found, "A").dominators  # What reveals attributes dominates nothing that does not.
 
 
 def test_a_defense_that_faced_fewer_channels_cannot_be_chosen(tmp_path: Path) -> None:

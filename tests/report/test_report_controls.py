@@ -160,12 +160,8 @@ def test_a_broken_attacker_does_not_decide_and_is_named(tmp_path: Path, broken: 
 def test_every_table_marks_the_rows_of_a_broken_attacker(tmp_path: Path) -> None:
     leaks = {**ALL_OF_CLEAN, **{("Oblivion", attack.label): 0.9 for attack in EVERY}}
     rows = channels_run(tmp_path / "run", leaks, defenses=WITH_CONTROLS)
-    for name, attack in {
-        "linkage": LINKAGE,
-        "reconstruction": RECFACE,
-        "attributes": ESTIMATE,
-        "summary": ABUSE,
-    }.items():
+    of = {"linkage": LINKAGE, "reconstruction": RECFACE, "attributes": ESTIMATE, "summary": ABUSE}
+    for name, attack in of.items():
         (table,) = build(rows, name)
         shown = [r for g in table.groups for r in g.rows if any(m.cells for m in r.measurements)]
         assert shown
@@ -211,8 +207,8 @@ def test_the_controls_are_a_table_of_attackers(tmp_path: Path) -> None:
     assert clean.value == pytest.approx(1)
     assert safe.value == pytest.approx((0.5 - chance) / (1 - chance), abs=0.01)
     assert list(table.notes) == [
-        "Clean: everything leaks, so every attacker must beat chance. Not shown by attributes.",
-        "Oblivion: nothing can leak, so no attacker may beat chance. Yet chance was beaten by recface.",
+        "Clean: it protects nothing, so every attack must succeed. Not shown by attributes.",
+        "Oblivion: what it sends does not depend on the face, so no attack may succeed. Yet chance was beaten by recface.",
     ]
 
 
