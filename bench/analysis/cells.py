@@ -63,6 +63,7 @@ class CellRow:
     embeds: bool = False
     insider: bool = False
     budget: str | None = None
+    knowledge: int | None = None
     leaky: bool = False
     params: Mapping[str, Any] = field(default_factory=dict)
     attack_plugin: str = ""
@@ -81,7 +82,6 @@ class CellRow:
     bound: str = ""
     control: Control | None = None
     unstable: str = ""
-    knowledge: int | None = None
     suite_version: str | None = None
 
     @property
@@ -155,6 +155,7 @@ def cell_row_of(row: Mapping[Any, Any]) -> CellRow:
         embeds=text("embeds") == "True",
         insider=text("insider") == "True",
         budget=text("budget"),
+        knowledge=None if text("knowledge") is None else int(row["knowledge"]),
         leaky=text("leaky") == "True",
         params=defense.get("params") or {},
         attack_plugin=str(attack.get("name", "")),
@@ -172,7 +173,6 @@ def cell_row_of(row: Mapping[Any, Any]) -> CellRow:
         bound=text("bound") or "",
         control=_control(text("control"), str(defense.get("name", ""))),
         unstable=text("unstable") or "",
-        knowledge=None if text("knowledge") is None else int(row["knowledge"]),
         suite_version=text("suite_version"),
         protect=tuple(json.loads(text("protect") or "[]")),
     )

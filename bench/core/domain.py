@@ -39,6 +39,15 @@ CHANNELS: Mapping[str, Channel] = {
     "attributes": "attributes",
     "links": "linkage",
 }  # by what an attack outputs
+# What an adversary may know, from the weakest to the strongest; cells record the index.
+KNOWLEDGE = (
+    "the upload alone",
+    "several uploads",
+    "the public shallow model",
+    "faces of other people, unprotected",
+    "faces of other people, protected",
+    "the full model of the service",
+)
 MAX_REPEATS = 1000  # of an experiment
 StageKind = Literal["faces", "embed", "fit_defense", "protect", "fit_attack", "attack", "score"]
 
@@ -123,6 +132,8 @@ class Cell:
     - ``insider``: True if the attack uses the whole authorised models: it is the authorised service itself
     - ``budget``: what the attack may spend, as JSON by name (see `bench.api.attack.Attack.budget`); None if it says
       nothing
+    - ``knowledge``: how much the adversary knows, an index of `KNOWLEDGE`; None if an older version of
+      bench planned the cell
     - ``leaky``: True if the attack was trained on the evaluated faces themselves
     - ``learner_overlap``: whether the people from whom the defense and the attack learn are scored, as text (see
       `bench.planning.learners`); None if nothing learns from auxiliary faces
@@ -155,6 +166,7 @@ class Cell:
     embeds: bool = False
     insider: bool = False
     budget: str | None = None
+    knowledge: int | None = None
     leaky: bool = False
     learner_overlap: str | None = None
     training_overlap: str | None = None

@@ -15,6 +15,7 @@ from bench.core.domain import Component
 from bench.core.errors import BenchError, PluginError, did_you_mean, error_text
 from bench.core.memoize import remembered
 from bench.planning.instances import Instances
+from bench.planning.knowledge import knowledge
 
 _BUDGETED: tuple[str, ...] = typing.get_args(Budgeted)
 
@@ -79,18 +80,32 @@ class Adversaries:
 
     @remembered
     def budget(self, attack: Component) -> str | None:
-        """Return the budget of an attack, and of that of its ``via``, as JSON; None if neither has one."""
+        """Return the budget of an attack, and of that of its ``via``, as JSON, with the number of ``uploads`` if they
+        receive several; None if neither has one."""
         both = {**(self.spends(attack.via) if attack.via else {}), **self.spends(attack)}
+        uploads = max(self.uploads(one) for one in (attack, attack.via) if one)
+        both |= {"uploads": uploads} if uploads > 1 else {}
         return json.dumps({name: int(both[name]) for name in sorted(both)}) if both else None
+
+    @remembered
+    def uploads(self, attack: Component) -> int:
+        """Return how many uploads of each face an attack receives; raise `PluginError` unless it is at least 1."""
+        found: object = self.instances.of(attack).uploads
+        if not isinstance(found, int) or isinstance(found, bool) or found < 1:
+            raise PluginError(f"attack {attack.label}: uploads: expected a whole number of at least 1, found {found!r}")
+        return found
+
+    @remembered
+    def knowledge(self, attack: Component) -> int:
+        """Return how much an attack knows, with its ``via`` (see `bench.planning.knowledge`)."""
+        parts = {one: self.instances.of(one) for one in (attack, attack.via) if one}
+        return max(knowledge(own.sees, own.trains_on, self.uploads(one)) for one, own in parts.items())
 
     @remembered
     def contradiction(self, attack: Component) -> str | None:
         """Return in words which declarations of an attack contradict each other, and what to do; None if none do."""
         instance: Attack = self.instances.of(attack)
-        if not isinstance(instance.uploads, int) or instance.uploads < 1:
-            raise PluginError(
-                f"attack {attack.label}: uploads: expected a whole number of at least 1, found {instance.uploads!r}"
-            )
+        self.uploads(attack)
         return next((f"{attack.label} {text}" for text in self._contradictions(attack, instance)), None)
 
     def _contradictions(self, attack: Component, instance: Attack) -> Iterator[str]:

@@ -31,6 +31,7 @@ class _Adversary(NamedTuple):
     embeds: bool
     insider: bool
     budget: str | None
+    knowledge: int
     leaky: bool
 
 
@@ -148,6 +149,7 @@ class ExperimentPlanner:
             embeds=adversary.embeds,
             insider=adversary.insider,
             budget=adversary.budget,
+            knowledge=adversary.knowledge,
             leaky=adversary.leaky,
             learner_overlap=None if skip else self.learners.learner_overlap(dataset, defense, attack),
             training_overlap=None if skip else self.training_overlap(dataset, client, evaluated),
@@ -164,7 +166,8 @@ class ExperimentPlanner:
         leaky = "evaluated" in (first.trains_on, instance.trains_on)
         embeds, budget = self.adversaries.embeds(attack), self.adversaries.budget(attack)
         insider = self.instances.is_insider(attack)
-        return _Adversary(threat, instance.outputs, embeds, insider, budget, leaky)
+        known = self.adversaries.knowledge(attack)
+        return _Adversary(threat, instance.outputs, embeds, insider, budget, known, leaky)
 
     @remembered
     def training_overlap(self, dataset: Component, client: Client, evaluated: Component | None) -> str | None:

@@ -185,6 +185,7 @@ class Planner:
             embeds=bool(row.get("embeds")),
             insider=bool(row.get("insider")),
             budget=row.get("budget"),
+            knowledge=row.get("knowledge"),
             leaky=bool(row["leaky"]),
             learner_overlap=row["learner_overlap"],
             training_overlap=row["training_overlap"],

@@ -50,6 +50,7 @@ def cell_row(outcome: Outcome, registry: Registry, unstable: Mapping[str, str] =
         "embeds": cell.embeds,
         "insider": cell.insider,
         "budget": cell.budget,
+        "knowledge": cell.knowledge,
         "leaky": cell.leaky,
         "learner_overlap": cell.learner_overlap,
         "training_overlap": cell.training_overlap,

@@ -30,6 +30,7 @@ CELLS = pa.schema(
         ("embeds", _FLAG),
         ("insider", _FLAG),
         ("budget", _TEXT),
+        ("knowledge", _COUNT),
         ("leaky", _FLAG),
         *((name, _TEXT) for name in ("learner_overlap", "training_overlap")),
         *((name, _TEXT) for name in ("evaluated", "evaluated_stands_in_for", "role")),

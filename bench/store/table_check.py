@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from bench.core.domain import MAX_REPEATS, CellRole, Control, Goal, Side, Status
+from bench.core.domain import KNOWLEDGE, MAX_REPEATS, CellRole, Control, Goal, Side, Status
 from bench.core.parsing import parse_json
 from bench.core.paths import is_file_name
 from bench.store.schema import CELLS, SAMPLE_COLUMNS, SAMPLES_NEEDED, STAGES, WRITTEN_TOGETHER
@@ -53,6 +53,9 @@ def checked_cells(path: Path, table: pa.Table, schema: pa.Schema = CELLS) -> pa.
     check_json(path, table, "components", "a list of components", lambda value: _is_components(value, roles))
     check_json(path, table, "defense_params", "a table", lambda value: isinstance(value, dict))
     check_json(path, table, "bound", "a guarantee", lambda value: isinstance(value, dict))
+    for known in _distinct(table, "knowledge"):
+        if not 0 <= known < len(KNOWLEDGE):
+            raise mistake(path, "knowledge", f"numbers from 0 to {len(KNOWLEDGE) - 1}", str(known))
     check_json(path, table, "budget", "a table of numbers", _is_budget)
     for name in ("stages", "protect"):
         check_json(path, table, name, "a list of keys of stages", _is_keys)

@@ -44,6 +44,7 @@ def test_only_the_attack_embeds_where_it_learns(plan_of: PlanOf) -> None:
     """The plain adversary keeps the stages that it had, and the score of the other one reads the same roles."""
     plan = plan_of(suite(ADAPTS, "noise"))
     plain, adapted = (next(c for c in plan.cells if c.attack.label == label) for label in ("abuse", "adapted"))
+    assert (plain.knowledge, adapted.knowledge) == (0, 4)
     assert (plain.embeds, plain.budget) == (False, None)
     assert (adapted.embeds, adapted.budget) == (True, '{"faces": 64, "steps": 40}')
     scores = [plan.stages[cell.stages[0]] for cell in (plain, adapted)]
@@ -253,6 +254,8 @@ def test_uploads_of_one_photo_differ_by_the_randomness_of_the_defense(computed_o
     ]
     pictures = [np.array(a.tensors["images"], np.float64) for a in sent]
     assert len({p.tobytes() for p in pictures}) == 4
+    cells = {c.attack.label: (c.knowledge, c.budget) for c in done.plan.cells}
+    assert cells == {"abuse": (0, None), "averages": (1, '{"uploads": 4}')}
     with torch.no_grad():
         mean = torch.stack([as_float(a.tensors["images"]) for a in sent]).mean(0)
         expected = unit(network("toy-b")(mean))

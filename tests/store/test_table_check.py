@@ -54,6 +54,8 @@ CELLS: list[tuple[Change, str]] = [
     (append("budget", lambda n: ["[1]"] * n), "budget: expected a table of numbers as JSON, found [1]"),
     (append("budget", lambda n: ['{"faces": "many"}'] * n), "budget: expected a table of numbers as JSON, found"),
     (append("budget", lambda n: ["{"] * n), "budget: expected a table of numbers as JSON, found {"),
+    (append("knowledge", lambda n: [6] * n), "knowledge: expected numbers from 0 to 5, found 6"),
+    (append("knowledge", lambda n: [-1] * n), "knowledge: expected numbers from 0 to 5, found -1"),
     (append("embeds", lambda n: ["yes"] * n), "embeds: expected true or false, found string"),
     (put("cell", lambda n: [0.5] * n), "cell: expected texts, found double"),
     (put("cell", lambda n: [b"\xff"] * n), "cell: expected texts, found binary"),

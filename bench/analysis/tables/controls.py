@@ -18,6 +18,7 @@ from bench.analysis.tables.tried_attacks import RECOVERED, Attacker, names_of
 from bench.core.domain import Control
 from bench.core.text import joined_labels, plural
 
+
 @dataclass(frozen=True, kw_only=True)
 class ControlResult:
     """A control defense of a run: ``expected`` says what a working tester finds, ``wrong`` which attackers did not find
