@@ -53,8 +53,8 @@ def test_without_a_leak_the_words_state_the_power(tmp_path: Path) -> None:
     assert link is not None
     assert power(a) == (
         f"no attack of standard-1 beat chance; with {PAIRS} independent people a leak of {100 * match:.1f} points "
-        f"would have been seen with 80 % power; with {PAIRS // 2} independent people links of {100 * link:.1f} points would "
-        "have been seen with 80 % power"
+        f"would have been seen with 80 % power; with {PAIRS // 2} independent people links of {100 * link:.1f} points "
+        "would have been seen with 80 % power"
     )
     assert headline(found) == f"Use A: {power(a)}."
 
@@ -184,3 +184,14 @@ def test_the_page_shows_the_channels_of_a_defense(tmp_path: Path) -> None:
     page = render(rows.results)
     assert page.count('<ul class="channels">') == 2  # Of the reference and of A.
     assert LINKAGE.label in page
+
+
+def test_the_summary_says_in_which_channels_a_defense_leaks(tmp_path: Path) -> None:
+    leaks = {**ALL_OF_CLEAN, ("A", "linkage"): 0.6, ("A", "attributes"): 1.0}
+    rows = channels_run(tmp_path / "run", leaks, defenses=(CLEAN, A, B))
+    (table,) = build(rows, "summary")
+    assert {r.defense: list(r.flags) for g in table.groups for r in g.rows} == {
+        "Clean": [],
+        "A": ["leaks in attributes, linkage"],
+        "B": ["no attack beat chance"],
+    }

@@ -208,7 +208,8 @@ def test_the_controls_are_a_table_of_attackers(tmp_path: Path) -> None:
     assert safe.value == pytest.approx((0.5 - chance) / (1 - chance), abs=0.01)
     assert list(table.notes) == [
         "Clean: it protects nothing, so every attack must succeed. Not shown by attributes.",
-        "Oblivion: what it sends does not depend on the face, so no attack may succeed. Yet chance was beaten by recface.",
+        "Oblivion: what it sends does not depend on the face, so no attack may succeed. Yet chance was beaten by "
+        "recface.",
     ]
 
 

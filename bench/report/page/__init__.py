@@ -17,8 +17,6 @@ from jinja2 import Environment
 from bench.analysis import claim_results
 from bench.analysis.rows import Rows
 from bench.analysis.tables.client_cost import COUNTED
-from bench.analysis.tables.controls import controls_tables
-from bench.analysis.tables.self_checks import self_checks
 from bench.analysis.tables.summary import BARS
 from bench.api.types import Section
 from bench.core.files import write_atomically
@@ -38,7 +36,7 @@ from bench.report.page.evidence import Evidence, order, support
 from bench.report.page.experiments import ExperimentSection, parts
 from bench.report.page.image_budget import Album
 from bench.report.page.missing_cells import gaps, smaller_batches, unfinished
-from bench.report.page.recommendation import RecommendationSection, rulings
+from bench.report.page.recommendation import RecommendationSection, controls_section, rulings
 from bench.report.page.run_facts import Grid
 from bench.report.page.trimmed_tables import reasons
 from bench.report.page_key import page_key, sealed
@@ -68,8 +66,7 @@ def render(results: RunResults, sections: Sequence[Section] = (), *, include_rea
         "parts": found,
         "ladder": leakage_ladder.drawn(rows),
         "verdicts": ruled,
-        "controls": controls_tables(rows),
-        "broken": sum(bool(check.broken) for check in self_checks(rows).values()),
+        "controls": controls_section(rows),
         "judges": judges.sentence(rows),
         "shared_facts": judges.shared_facts(rows),
         "counted": COUNTED,
