@@ -24,7 +24,6 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -159,26 +158,23 @@ def links(scene: Scene, rng: np.random.Generator) -> Iterator[AgainstChance]:
             np.concatenate([of_right[~same], of_right[partner[there]]]),
         )
         kappa = thresholds_without(*seen, groups=int(group.max()) + 1, fmr=0.01)[0][of_left]
-        yield _paired(same, person, other, score > kappa, permuted > kappa, share=True)
-        areas = (pair_auc(values, score[~same]) for values in (score, permuted))
-        yield _paired(same, person, other, *areas, share=False)
+        linked = np.where(same, score > kappa, np.nan), np.where(there, permuted > kappa, np.nan)
+        yield _paired(person, other, *linked, share=True)
+        areas = (np.where(same, pair_auc(values, score[~same]), np.nan) for values in (score, permuted))
+        yield _paired(person, other, *areas, share=False)
 
 
 def _paired(
-    kept: NDArray[np.bool_],
     person: NDArray[np.int64],
     other: NDArray[np.int64],
-    found: NDArray[Any],
-    chance: NDArray[Any],
+    found: Floats,
+    chance: Floats,
     *,
     share: bool,
 ) -> AgainstChance:
-    """Compare scores of some pairs of people with those that chance gives."""
-    sides = (
-        Pool([SampleScores(values[kept].astype(np.float64), person[kept], "set", other[kept])])
-        for values in (found, chance)
-    )
-    return AgainstChance(found=next(sides), chance=next(sides), share=share)
+    """Compare scores of pairs of people with those that chance gives; NaN where a pair has none."""
+    pools = [Pool([SampleScores(values, person, "set", other)]) for values in (found, chance)]
+    return AgainstChance(found=pools[0], chance=pools[1], share=share, sampled=share)
 
 
 def channels(scene: Scene, rng: np.random.Generator) -> list[ChanceTest]:
