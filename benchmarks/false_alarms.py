@@ -8,6 +8,8 @@ A part of ``make statistics`` (`benchmarks/inference.py`). Every decision is mad
 - The threshold is that of an adversary, set for a false match rate of 1 % on impostors of the same kind.
 - A leak of x points means that the first attack reveals the original of a share x of the people, and the others
   nothing: the case in which a correction for many attacks costs most.
+- "all channels" has as many attackers in each of recognition, linkage and attributes, and a leak in one channel only.
+  Links are scored, permuted and given thresholds by the functions of the stage that scores them.
 - Half of the pairs are genuine. With ``twice``, every person is in two pairs.
 - With ``repeats``, every attack was repeated on the same people, and the common direction differs between repeats.
 
@@ -30,6 +32,8 @@ from simulation_bars import too_many
 from bench.analysis.chance_tests import LEVEL, AgainstChance, ChanceTest, beyond_chance
 from bench.analysis.pooling import Pool, SampleScores
 from bench.metrics import permuted_baseline
+from bench.metrics.impostors import people_groups
+from bench.metrics.linkage import other_pairs, pair_auc, thresholds_without
 
 ATTACKERS = (1, 3, 6, 12)
 PEOPLE = (104, 208)
@@ -47,14 +51,16 @@ Floats = NDArray[np.float64]
 class Scene:
     """Simulated attacks by a number of ``attackers`` on a number of ``people``.
 
-    ``correlation`` is that between attackers, ``leak`` the share of people whose original the first of them reveals.
-    ``twice``: every person is in two pairs. ``repeats``: how often every attack was drawn.
+    ``correlation`` is that between attackers, ``leak`` the share of people whose original the first of them reveals,
+    and ``channel`` the only one that leaks where all channels are tested together. ``twice``: every person is in two
+    pairs. ``repeats``: how often every attack was drawn.
     """
 
     people: int
     attackers: int
     correlation: float = 0.0
     leak: float = 0.0
+    channel: str = "recognition"
     twice: bool = False
     repeats: int = 1
 
@@ -127,6 +133,58 @@ def verdict(scene: Scene, rng: np.random.Generator) -> list[ChanceTest]:
     return beyond_chance([found["photo"] for found in attacks(scene, rng, "photo")])
 
 
+def links(scene: Scene, rng: np.random.Generator) -> Iterator[AgainstChance]:
+    """Yield the comparisons of links of each attack: the share of linked pairs, and the area under the ROC curve."""
+    n = scene.people
+    person = np.repeat(np.arange(n // 2), 2) if scene.twice else np.arange(n)
+    same = np.arange(n) % 4 < 2 if scene.twice else np.arange(n) % 2 == 0
+    other = np.where(same, person, person + n)
+    known, group = people_groups(person, other)
+    of_left, of_right = (group[np.searchsorted(known, side)] for side in (person, other))
+    partner = other_pairs(person, other, rng.permutation(n))
+    there = partner >= 0
+    common = _embeddings(2 * n, rng)[:, 0]
+    revealed = same & (rng.random(n) < scene.leak)
+    for attacker in range(scene.attackers):
+        mixed = np.sqrt(scene.correlation) * common
+        ends = _unit(mixed + np.sqrt(1 - scene.correlation) * _embeddings(2 * n, rng)[:, 0] + _HUB)
+        left, right = ends[:n], ends[n:]
+        if attacker == 0:
+            right = np.where(revealed[:, None], left, right)
+        score, permuted = (left * right).sum(axis=1), np.where(there, (left * right[partner]).sum(axis=1), np.nan)
+        seen = (
+            np.concatenate([score[~same], permuted[there]]),
+            np.concatenate([of_left[~same], of_left[there]]),
+            np.concatenate([of_right[~same], of_right[partner[there]]]),
+        )
+        kappa = thresholds_without(*seen, groups=int(group.max()) + 1, fmr=0.01)[0][of_left]
+        linked = np.where(same, score > kappa, np.nan), np.where(there, permuted > kappa, np.nan)
+        yield _paired(person, other, *linked, share=True)
+        areas = (np.where(same, pair_auc(values, score[~same]), np.nan) for values in (score, permuted))
+        yield _paired(person, other, *areas, share=False)
+
+
+def _paired(
+    person: NDArray[np.int64],
+    other: NDArray[np.int64],
+    found: Floats,
+    chance: Floats,
+    *,
+    share: bool,
+) -> AgainstChance:
+    """Compare scores of pairs of people with those that chance gives; NaN where a pair has none."""
+    pools = [Pool([SampleScores(values, person, "set", other)]) for values in (found, chance)]
+    return AgainstChance(found=pools[0], chance=pools[1], share=share, sampled=share)
+
+
+def channels(scene: Scene, rng: np.random.Generator) -> list[ChanceTest]:
+    """Return the tests of the verdict over all channels: matches, links and attributes of as many attackers each."""
+    quiet = replace(scene, leak=0.0)
+    of = {name: scene if name == scene.channel else quiet for name in ("recognition", "linkage", "attributes")}
+    matches = [found["photo"] for found in attacks(of["recognition"], rng, "photo")]
+    return beyond_chance([*matches, *links(of["linkage"], rng), *described(of["attributes"], rng)])
+
+
 def identity(scene: Scene, rng: np.random.Generator) -> list[ChanceTest]:
     """Return the tests of the rung of identity."""
     return beyond_chance([c for found in attacks(scene, rng, "photo", "other photo", "rank 1") for c in found.values()])
@@ -134,19 +192,25 @@ def identity(scene: Scene, rng: np.random.Generator) -> list[ChanceTest]:
 
 def attributes(scene: Scene, rng: np.random.Generator) -> list[ChanceTest]:
     """Return the tests of the rung of attributes: answers that prefer some classes, but do not depend on the face."""
-    family = []
+    return beyond_chance(list(described(scene, rng)))
+
+
+def described(scene: Scene, rng: np.random.Generator) -> Iterator[AgainstChance]:
+    """Yield the comparisons of attributes; the first attack knows the truth for the people whom it reveals."""
     people = np.arange(scene.people)
+    revealed = rng.random(scene.people) < scene.leak
     for classes in _CLASSES:
         truth = rng.dirichlet(np.linspace(0.2, 2, classes), size=scene.people)
         common = rng.dirichlet(np.linspace(2, 0.2, classes), size=scene.people)
-        for _ in range(scene.attackers):
+        for attacker in range(scene.attackers):
             answers = rng.dirichlet(np.linspace(2, 0.2, classes), size=scene.people)
             answers = scene.correlation * common + (1 - scene.correlation) * answers
+            if attacker == 0:
+                answers = np.where(revealed[:, None], truth, answers)
             values = (_unit(answers) * _unit(truth)).sum(axis=1)
             sides = (SampleScores(v, people, "set") for v in (values, permuted_baseline(answers, truth, people)))
             found, chance = (Pool([side]) for side in sides)
-            family.append(AgainstChance(found=found, chance=chance, share=False))
-    return beyond_chance(family)
+            yield AgainstChance(found=found, chance=chance, share=False)
 
 
 def pixels(scene: Scene, rng: np.random.Generator) -> list[ChanceTest]:
@@ -174,6 +238,7 @@ def _similarities(scene: Scene, rng: np.random.Generator, sign: int) -> list[Aga
 
 RULES = {
     "verdict: leaks": verdict,
+    "verdict: all channels": channels,
     "ladder: identity": identity,
     "ladder: attributes": attributes,
     "ladder: pixels": pixels,
@@ -184,6 +249,7 @@ RULES = {
 def alarms(rule: str, scene: Scene, repeats: int, seed: int = 0) -> float:
     """Return the share of simulated runs in which a rule calls anything beyond chance."""
     parts = [seed, scene.people, scene.attackers, round(100 * scene.correlation), round(100 * scene.leak), scene.twice]
+    parts += [len(scene.channel)] if scene.channel != "recognition" else []
     rng = np.random.default_rng([*parts, scene.repeats] if scene.repeats > 1 else parts)
     return sum(any(test.beyond for test in RULES[rule](scene, rng)) for _ in range(repeats)) / repeats
 

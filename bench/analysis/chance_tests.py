@@ -31,13 +31,15 @@ class AgainstChance:
     """The scores of a measurement, and the scores or the constant that chance gives.
 
     ``sign`` is 1 if a higher mean than chance shows something, -1 if a lower mean does. ``share``: the scores are
-    decisions, 0 or 1.
+    decisions, 0 or 1. ``sampled``: so are those of chance, and they are no more people than those of ``found``, so that
+    the chance level is itself uncertain.
     """
 
     found: Pool
     chance: Pool | float
     sign: int = 1
     share: bool = True
+    sampled: bool = False
 
     @property
     def chance_level(self) -> float:
@@ -56,11 +58,16 @@ class AgainstChance:
         It is the number of scores divided by the mean number of scores that share a person with a score (Kish 1965).
         Several repeats are no further people, and the more they differ, the fewer decisions count as independent.
         """
-        if not self.found.n:
-            return 0
-        pairs, _, counts = self.found.per_pair()
-        trials = self.found.n / pairs.correction(counts).degree
-        return int(fewer_trials(trials, self.found.mean, self.found.between()) + 1e-9)
+        return _trials(self.found)
+
+    @property
+    def counted(self) -> tuple[int, int] | None:
+        """The effective number of people behind the chance level, and of those who had a positive decision by chance;
+        None if the level counts as known."""
+        if not self.sampled or not isinstance(self.chance, Pool):
+            return None
+        people = _trials(self.chance)
+        return people, min(people, round(self.chance.mean * people)) if people else 0
 
     @property
     def rare(self) -> bool:
@@ -104,7 +111,8 @@ def beyond_chance(family: Sequence[AgainstChance]) -> list[ChanceTest]:
         observed, drawn = _studentised(known)
         critical = float(np.quantile(drawn.max(axis=1), 1 - LEVEL, method="higher"))
         for c, p in zip(known, step_down(observed, drawn).tolist(), strict=True):
-            seen = detectable(c.trials, c.chance_level, critical) if c.share and c.sign > 0 else None
+            shown = c.share and c.sign > 0
+            seen = detectable(c.trials, c.chance_level, critical, counted=c.counted) if shown else None
             found[id(c)] = ChanceTest(difference=c.difference, p=p, family=len(known), people=c.trials, detectable=seen)
     nothing = ChanceTest(difference=float("nan"), p=1.0, family=len(known), people=0)
     return [found.get(id(c), nothing) for c in family]
@@ -116,6 +124,8 @@ def _studentised(family: Sequence[AgainstChance]) -> tuple[Floats, Floats]:
 
     Where few people have a positive decision, nothing can be estimated from them (nothing at all if nobody has): the
     count of people is then drawn from the binomial distribution, and the normal quantile of its p-value is the deviate.
+    If the chance level is itself a count of few people, the binomial's probability is drawn from the beta distribution
+    that this count leaves possible.
     """
     drawn = _drawn_deviates(family)
     rng = np.random.default_rng(SEED + 1)
@@ -123,9 +133,10 @@ def _studentised(family: Sequence[AgainstChance]) -> tuple[Floats, Floats]:
     for i, comparison in enumerate(family):
         if comparison.rare:
             trials, chance = comparison.trials, _positive(comparison.chance_level, comparison.trials)
-            table = _binomial_deviates(trials, chance)
+            table = _count_deviates(trials, chance, comparison.counted)
             observed[i] = table[min(trials, int(comparison.found.mean * trials + 1e-9))]
-            drawn[:, i] = table[rng.binomial(trials, chance, size=DRAWS)]
+            likely = rng.beta(*_possible(*comparison.counted), size=DRAWS) if comparison.counted else chance
+            drawn[:, i] = table[rng.binomial(trials, likely, size=DRAWS)]
         else:
             observed[i] = _deviate(comparison)
     return observed, drawn
@@ -177,12 +188,36 @@ def _positive(chance: float, trials: int) -> float:
     return min(1.0, chance) if chance > 0 else 1 / (trials + 1)
 
 
-def _binomial_deviates(trials: int, chance: float) -> Floats:
-    """Return the normal quantile of the one-sided p-value of each count, ``(trials + 1,)``."""
+def _trials(pool: Pool) -> int:
+    """Return the effective number of people of a pool (see `AgainstChance.trials`)."""
+    if not pool.n:
+        return 0
+    pairs, _, counts = pool.per_pair()
+    return int(fewer_trials(pool.n / pairs.correction(counts).degree, pool.mean, pool.between()) + 1e-9)
+
+
+def _possible(people: int, positive: int) -> tuple[float, float]:
+    """Return the parameters of the beta distribution of a probability after ``positive`` of ``people``; its upper tails
+    are those of the exact (Clopper-Pearson) bound."""
+    return positive + 1.0, max(people - positive, 1.0)
+
+
+def _count_deviates(trials: int, chance: float, counted: tuple[int, int] | None = None) -> Floats:
+    """Return the normal quantile of the one-sided p-value of each count, ``(trials + 1,)``.
+
+    ``counted`` are the numbers of people and of positive ones behind the chance level; None if the level is known. The
+    count is then beta-binomial instead of binomial.
+    """
     from scipy import special
 
-    counts = np.arange(1, trials + 1)
-    above = np.append(1.0, special.betainc(counts, trials - counts + 1, chance))  # P(X >= count)
+    counts = np.arange(trials + 1)
+    if counted is None:
+        above = np.append(1.0, special.betainc(counts[1:], trials - counts[1:] + 1, chance))  # P(X >= count)
+    else:
+        a, b = _possible(*counted)
+        ways = -special.betaln(counts + 1, trials - counts + 1) - np.log(trials + 1)
+        shares = np.exp(ways + special.betaln(counts + a, trials - counts + b) - special.betaln(a, b))
+        above = np.minimum(1.0, np.cumsum(shares[::-1])[::-1])
     found: Floats = np.clip(-special.ndtri(above), -_HIGHEST, _HIGHEST)
     return found
 
@@ -201,18 +236,18 @@ def step_down(observed: Floats, drawn: Floats) -> Floats:
     return adjusted
 
 
-def detectable(trials: int, chance: float, critical: float) -> float | None:
+def detectable(trials: int, chance: float, critical: float, *, counted: tuple[int, int] | None = None) -> float | None:
     """Return the smallest excess over a chance level that ``trials`` people show with 80 % power, in steps of .001.
 
     A count of people is beyond chance if the normal quantile of its binomial p-value exceeds ``critical``. None if no
-    excess has that power, because there are too few people.
+    excess has that power, because there are too few people. ``counted`` is that of `AgainstChance`.
     """
     from scipy import special
 
     if not trials:
         return None
     chance = _positive(chance, trials)
-    needed = np.flatnonzero(_binomial_deviates(trials, chance) > critical)
+    needed = np.flatnonzero(_count_deviates(trials, chance, counted) > critical)
     steps: NDArray[np.float64] = np.arange(1, int(1000 * (1 - chance)) + 1) / 1000
     if not len(needed) or not needed[0] or not len(steps):
         return None

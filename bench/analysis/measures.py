@@ -340,7 +340,7 @@ _LINKS = (
     ),
     _of_links(
         name="link-match-chance",
-        about="The share that is linked if the second upload of each pair is that of another pair.",
+        about="The share of all pairs that is linked if the second upload of each is that of another pair.",
         label="linked of permuted pairs",
         columns=("permuted", "kappa", "same"),
         scores=lambda t: sample_values.linked(t, "permuted"),

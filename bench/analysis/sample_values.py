@@ -203,11 +203,13 @@ def of_links(values: Callable[[pd.DataFrame], Floats | None]) -> ScoreFunction:
 
 
 def linked(table: pd.DataFrame, column: str) -> Floats | None:
-    """Return 1 for genuine pairs whose ``column`` exceeds the adversary's threshold, else 0; NaN for impostor pairs."""
+    """Return 1 for pairs whose ``column`` exceeds the adversary's threshold, else 0. The ``score`` counts for genuine
+    pairs only and is NaN for all others; ``permuted`` pairs never show one person, so that all of them count."""
     scores, kappa = numbers(table, column), numbers(table, "kappa")
     if scores is None or kappa is None:
         return None
-    known = table["same"].to_numpy(bool) & np.isfinite(scores) & np.isfinite(kappa)
+    known = np.isfinite(scores) & np.isfinite(kappa)
+    known &= table["same"].to_numpy(bool) | (column == "permuted")
     return np.where(known, scores > kappa, np.nan)
 
 

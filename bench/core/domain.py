@@ -31,6 +31,14 @@ Goal = Literal["recognition", "appearance", "anonymity", "template"]
 # What the tester must find of a defense whose answer is known (see `bench.api.defense.Defense`).
 Control = Literal["leaks", "safe", "learnable"]
 Side = Literal["probe", "gallery", "both"]  # which pictures of a pair are protected: the left, the right, both
+# What an attack recovers of a person: the kind of leak that it looks for.
+Channel = Literal["recognition", "reconstruction", "attributes", "linkage"]
+CHANNELS: Mapping[str, Channel] = {
+    "recognition": "recognition",
+    "images": "reconstruction",
+    "attributes": "attributes",
+    "links": "linkage",
+}  # by what an attack outputs
 # What an adversary may know, from the weakest to the strongest; cells record the index.
 KNOWLEDGE = (
     "the upload alone",
@@ -40,14 +48,6 @@ KNOWLEDGE = (
     "faces of other people, protected",
     "the full model of the service",
 )
-# What an attack recovers of a person: the kind of leak that it looks for.
-Channel = Literal["recognition", "reconstruction", "attributes", "linkage"]
-CHANNELS: Mapping[str, Channel] = {
-    "recognition": "recognition",
-    "images": "reconstruction",
-    "attributes": "attributes",
-    "links": "linkage",
-}  # by what an attack outputs
 MAX_REPEATS = 1000  # of an experiment
 StageKind = Literal["faces", "embed", "fit_defense", "protect", "fit_attack", "attack", "score"]
 

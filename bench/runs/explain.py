@@ -15,7 +15,9 @@ from typing import Any
 
 import pandas as pd
 
+from bench.analysis.rows import Rows
 from bench.analysis.tables.goals import CONTROLS, SIDES, bound_in_words, goal_in_words
+from bench.analysis.tables.self_checks import checked
 from bench.analysis.threshold_words import ADVERSARY, thresholds_of
 from bench.core.errors import StorageError, did_you_mean
 from bench.core.people import LEARNT_FROM, TRAINED_ON
@@ -231,6 +233,7 @@ def _words(results: RunResults, cell: Row, parts: Sequence[ExplainedComponent]) 
         words["adversary"] += f"; may spend {', '.join(f'{n:,} {name}' for name, n in budget.items())}"
     if cell["via"]:
         words["adversary"] += f"; works on what {cell['via']} rebuilds"
+    words |= _self_check(results, cell)
     words |= _learns(results.run, cell)
     if cell["learner_overlap"]:
         words[LEARNT_FROM] = cell["learner_overlap"]
@@ -253,6 +256,14 @@ def _thresholds(results: RunResults, cell: Row) -> dict[str, str]:
     if cell["status"] == "ok":
         return thresholds_of(results, cell["cell"], note)
     return {ADVERSARY: note} if note else {}
+
+
+def _self_check(results: RunResults, cell: Row) -> dict[str, str]:
+    """Return what the controls of the run say about the adversary of a cell."""
+    try:
+        return {"self-check": checked(Rows(results), cell["cell"])}
+    except StorageError as error:
+        return {"self-check": f"unknown: {error}"}
 
 
 def _purpose(cell: Row) -> dict[str, str]:

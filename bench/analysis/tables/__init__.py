@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from bench.analysis.rows import Matrix, Rows
@@ -16,6 +16,7 @@ from bench.analysis.tables.goals import AUTHORISED, SSIM, UNAUTHORISED
 from bench.analysis.tables.leakage_ladder import ladder_tables
 from bench.analysis.tables.linkage import linkage_tables
 from bench.analysis.tables.recognition import LAYOUTS, recognition_tables
+from bench.analysis.tables.recommendation import leaking
 from bench.analysis.tables.reconstruction import attack_tables, boxes_tables
 from bench.analysis.tables.self_checks import marked
 from bench.analysis.tables.summary import CLEAN_ACCURACY, WORST, image_table, summaries, summary_table
@@ -88,7 +89,8 @@ NAMES = (*TABLES, *WHOLE)
 
 def tables_of(rows: Rows, experiment: str) -> list[Table]:
     """Build all tables of an experiment, in the order of `TABLES`."""
-    return marked(rows, [table for kind in TABLES.values() for table in kind.build(rows, experiment)])
+    made = [_told(rows, table) for kind in TABLES.values() for table in kind.build(rows, experiment)]
+    return marked(rows, made)
 
 
 def build(rows: Rows, name: str) -> list[Table]:
@@ -114,7 +116,20 @@ def build(rows: Rows, name: str) -> list[Table]:
 def _built(rows: Rows, name: str) -> list[Table]:
     if name in WHOLE:
         return list(WHOLE[name](rows))
-    return marked(rows, [table for experiment in rows.experiments for table in TABLES[name].build(rows, experiment)])
+    made = [table for experiment in rows.experiments for table in TABLES[name].build(rows, experiment)]
+    return marked(rows, [_told(rows, table) for table in made])
+
+
+def _told(rows: Rows, table: Table) -> Table:
+    """Return a summary with the channels in which each of its defenses leaks; any other table as it is."""
+    if table.name != "summary":
+        return table
+    said = leaking(rows)
+    groups = [
+        replace(g, rows=[replace(r, flags=[*r.flags, said[r.defense]]) if r.defense in said else r for r in g.rows])
+        for g in table.groups
+    ]
+    return replace(table, groups=groups)
 
 
 def summary_rows(rows: Rows) -> tuple[list[str], list[list[str]]]:

@@ -11,17 +11,12 @@ from dataclasses import dataclass, replace
 
 from bench.analysis.rows import Rows
 from bench.analysis.table_model import Column, Measurement, Row, RowGroup, Table, absent
+from bench.analysis.tables.goals import CONTROLS
 from bench.analysis.tables.self_checks import AttackerCheck, control_settings, self_checks
 from bench.analysis.tables.summary import POOLED
 from bench.analysis.tables.tried_attacks import RECOVERED, Attacker, names_of
 from bench.core.domain import Control
 from bench.core.text import joined_labels, plural
-
-EXPECTED: Mapping[Control, str] = {
-    "leaks": "everything leaks, so every attacker must beat chance",
-    "safe": "nothing can leak, so no attacker may beat chance",
-    "learnable": "attackers that learn from its own pictures must break it, and no others",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +45,7 @@ def control_results(rows: Rows) -> list[ControlResult]:
         ControlResult(
             name=own[0].defense,
             control=control,
-            expected=EXPECTED[control],
+            expected=CONTROLS[control],
             tried=sum(own[0].defense in check.tried for check in checks.values()),
             wrong="; ".join(_wrong(control, own[0].defense, checks, names)),
         )

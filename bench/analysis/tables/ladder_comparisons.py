@@ -228,7 +228,10 @@ def _candidate(about: BaselineComparison, found: Pool, chance: Pool | None, *, s
     """Return a comparison with the scores to test it by, if both sides have some."""
     known = about.measurement.value is not None and about.baseline.value is not None and chance is not None and chance.n
     sign = -1 if about.metric.better == "higher" else 1
-    compared = AgainstChance(found=found, chance=chance, sign=sign, share=share) if known and chance else None
+    if not known or chance is None:
+        return Candidate(comparison=about, compared=None)
+    sampled = about.label == LABELS["link-match"]
+    compared = AgainstChance(found=found, chance=chance, sign=sign, share=share, sampled=sampled)
     return Candidate(comparison=about, compared=compared)
 
 

@@ -21,7 +21,7 @@ from bench.analysis.tables.assessed_defense import AssessedDefense, Assessment, 
 from bench.analysis.tables.goals import PURPOSES, Purpose
 from bench.analysis.tables.tried_attacks import names_of
 from bench.core.domain import Goal
-from bench.core.text import plural
+from bench.core.text import joined_labels, plural
 from bench.store.several_runs import Joined
 
 
@@ -73,6 +73,18 @@ def recommendations(rows: Rows) -> list[Recommendation]:
         rows.conclusions["recommendations"] = [recommend(rows, goal) for goal in goals or {"recognition": None}]
     found: list[Recommendation] = rows.conclusions["recommendations"]
     return found
+
+
+def leaking(rows: Rows) -> dict[str, str]:
+    """Return what the verdict says of the leaks of each defense, by its labels: the channels in which an attack beat
+    chance, or that none did. Controls, the unprotected upload and what was not tested are left out."""
+    return {
+        label: f"leaks in {joined_labels(e.leaking)}" if e.leaks else "no attack beat chance"
+        for found in recommendations(rows)
+        for e in found.protections
+        if e.leaks is not None
+        for label in (e.name, *e.also)
+    }
 
 
 def recommend(rows: Rows, goal: Goal = "recognition") -> Recommendation:

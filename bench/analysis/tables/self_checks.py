@@ -157,6 +157,13 @@ def marks(rows: Rows) -> Mapping[str, str]:
     return found
 
 
+def checked(rows: Rows, cell: str) -> str:
+    """Return the result of the check of the attacker of a cell, as text."""
+    of = next(c for c in rows.cells if c.cell == cell)
+    check = None if of.leaky else self_checks(rows).get(attacker_of(of))
+    return UNCHECKED if check is None else check.words
+
+
 def marked(rows: Rows, tables: Sequence[Table]) -> list[Table]:
     """Return tables in which each row names the attackers that are broken or weak, of those whose cells it shows."""
     said = marks(rows)

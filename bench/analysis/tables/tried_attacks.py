@@ -251,7 +251,8 @@ def _test(read: Sequence[_Read]) -> None:
 
 def _against(metric: SampleMetric, pools: tuple[Pool, Pool]) -> AgainstChance:
     found, chance = pools
-    return AgainstChance(found=found, chance=chance, sign=-1 if metric.better == "higher" else 1, share=metric.share)
+    sign = -1 if metric.better == "higher" else 1
+    return AgainstChance(found=found, chance=chance, sign=sign, share=metric.share, sampled=metric is LINKED)
 
 
 def _known(test: ChanceTest) -> ChanceTest | None:

@@ -28,8 +28,8 @@ from bench.core.text import joined_labels, plural, set_label
 OF_CHANNEL: Mapping[Channel, TableMetric] = {
     "recognition": replace(MATCH, label="recognition: faces matched"),
     "reconstruction": replace(MATCH, label="reconstruction: faces matched"),
-    "linkage": replace(LINKED, label="linkage: pairs linked"),
     "attributes": replace(RECOVERED, label="attributes: recovered"),
+    "linkage": replace(LINKED, label="linkage: pairs linked"),
 }
 
 

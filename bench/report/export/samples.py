@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from bench.analysis.cells import UPLOAD
 from bench.analysis.rows import Rows
+from bench.analysis.tables.self_checks import marks
 from bench.core.errors import StorageError, SuiteError
 from bench.core.files import replacing
 from bench.core.text import set_label
@@ -34,6 +35,7 @@ _OF_CELL = (
     *(*_OF_UPLOAD, "attack_unstable", "outputs", "budget", "knowledge", "leaky", "evaluated_stands_in_for"),
     *("role", "kappa", "threat", "threshold_note"),
 )
+_CHECK = "self_check"  # The column that marks the rows of attackers that are broken or weak.
 # For each table of samples, the columns by which rows are joined with cells, and the columns of cells that are added.
 _JOINED: Mapping[str, tuple[Sequence[str], Sequence[str]]] = {
     **dict.fromkeys(("verification", "attributes", "up", "links"), (("cell",), _OF_CELL)),
@@ -67,6 +69,9 @@ def export_rows(results: RunResults, name: str, fmt: str, path: Path, cells: Seq
     about = results.cells[[*keys, *added]]
     sets = [str(c) for c in about if pa.types.is_list(CELLS.field(c).type)]
     about = about.assign(**{c: about[c].map(set_label) for c in sets}).drop_duplicates(keys)
+    if "cell" in keys:
+        schema = schema.append(pa.field(_CHECK, pa.string()))
+        about = about.assign(**{_CHECK: about["cell"].map(marks(Rows(results))).astype(object)})
     found = _of_cells(results, name, cells, columns.names) if cells else results.batches(name)
     tables = (_joined(rows, about, keys, schema) for rows in found)
     with replacing(path) as beside:

@@ -40,7 +40,7 @@ from bench.report.page.evidence import Evidence, order, support
 from bench.report.page.experiments import ExperimentSection, parts
 from bench.report.page.image_budget import Album
 from bench.report.page.missing_cells import gaps, smaller_batches, unfinished
-from bench.report.page.recommendation import RecommendationSection, rulings
+from bench.report.page.recommendation import RecommendationSection, controls_section, rulings
 from bench.report.page.run_facts import Grid
 from bench.report.page.trimmed_tables import reasons
 from bench.report.page_key import page_key, sealed
@@ -73,6 +73,7 @@ def render(results: RunResults, sections: Sequence[Section] = (), *, include_rea
         "strength": strength,
         "exposed": exposed.section(rows),
         "verdicts": ruled,
+        "controls": controls_section(rows),
         "judges": judges.sentence(rows),
         "shared_facts": judges.shared_facts(rows),
         "counted": COUNTED,

@@ -15,10 +15,12 @@ from typing import Any
 from markupsafe import Markup
 
 from bench.analysis.rows import Rows
-from bench.analysis.table_model import Measurement, TableMetric
+from bench.analysis.table_model import Measurement, Table, TableMetric
 from bench.analysis.tables.assessed_defense import CHANCE, ENROLLED, LEAKAGE, OTHERS, AssessedDefense
 from bench.analysis.tables.client_cost import BYTES, FLOPS, LATENCY
+from bench.analysis.tables.controls import controls_tables
 from bench.analysis.tables.recommendation import Recommendation, recommendations
+from bench.analysis.tables.self_checks import self_checks
 from bench.analysis.tables.tried_attacks import TriedAttack
 from bench.analysis.tables.verdict_table import OF_CHANNEL, worst_case
 from bench.core.domain import Channel
@@ -132,6 +134,20 @@ def rulings(rows: Rows) -> list[RecommendationSection]:
         return []
     found = recommendations(rows)
     return [_ruling(rows, one, PARETO + (f"-{one.goal}" if i else ""), len(found) > 1) for i, one in enumerate(found)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ControlsSection:
+    """The attackers of a run on its controls: the ``table``, and how many attackers are ``broken``."""
+
+    table: Table
+    broken: int
+
+
+def controls_section(rows: Rows) -> ControlsSection | None:
+    """Return the attackers of a run on its controls; None if it has no control."""
+    broken = sum(bool(check.broken) for check in self_checks(rows).values())
+    return next((ControlsSection(table=table, broken=broken) for table in controls_tables(rows)), None)
 
 
 def _ruling(rows: Rows, found: Recommendation, chart_id: str, goals: bool) -> RecommendationSection:
