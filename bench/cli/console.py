@@ -250,8 +250,17 @@ def show_sources(plan: Plan, registry: Registry, to: Console = out) -> None:
 
 
 def notes_on_files(plan: Plan, registry: Registry) -> list[tuple[str, str]]:
-    """Return what was noticed about the data sets and models of a plan, each note with the label of its component."""
-    return [(c.label, note) for c in _files_of(plan).values() for note in registry.build(c).status().notes]
+    """Return what was noticed about the data sets and models of a plan, each note with the label of its component, and
+    which metrics are not computed on which data sets."""
+    found = [(c.label, note) for c in _files_of(plan).values() for note in registry.build(c).status().notes]
+    left_out = (
+        (metric.label, f"not computed on {dataset.label}, whose faces are real: it learnt from generated ones")
+        for experiment in plan.suite.experiments
+        for metric in experiment.metrics
+        for dataset in experiment.datasets
+        if registry.build(metric).synthetic and not registry.build(dataset).synthetic
+    )
+    return list(dict.fromkeys([*found, *left_out]))
 
 
 def _files_of(plan: Plan) -> dict[tuple[str, str], Component]:

@@ -17,12 +17,12 @@ import numpy as np
 from bench.analysis.cells import CellRow
 from bench.analysis.dominance import CERTAIN, BootstrapDraws, dominates, draw, interval
 from bench.analysis.measured_pools import measured
-from bench.analysis.measures import metric_named
+from bench.analysis.measures import metric_in, metric_named
 from bench.analysis.pooling import Pool, SampleScores, drawn_means
 from bench.analysis.rows import Rows
 from bench.analysis.table_model import ROW_KINDS, Column, Measurement, Row, RowGroup, RowKind, Table, absent
 from bench.analysis.tables.client_cost import BYTES, FLOPS, LATENCY, Cost, costs
-from bench.analysis.tables.goals import PURPOSES, Purpose
+from bench.analysis.tables.goals import PURPOSES, Purpose, purpose_of
 from bench.analysis.tables.questions import PRIMARY, asked, is_upload
 from bench.analysis.tables.row_layout import kind_of, sides_of
 from bench.analysis.tables.summary import POOLED
@@ -183,6 +183,7 @@ class AssessedDefense:
 class Recommendation:
     """The defenses of a run that have one goal, with the upload without protection, and which one to use.
 
+    ``purpose`` is what the goal asks of them, with the metric that this run has for its utility.
     ``attackers`` are the names of all attackers that a defense faced. ``fair`` are the defenses that could be chosen
     because they faced all of them and leak less than no protection; ``pointless`` are those that faced all of them and
     do not leak less. ``useful`` are those of ``fair`` that meet the bars of utility. ``best`` is the one to use if one
@@ -191,6 +192,7 @@ class Recommendation:
     """
 
     goal: Goal
+    purpose: Purpose
     entries: Sequence[AssessedDefense]
     attackers: Sequence[str]
     fair: Sequence[AssessedDefense] = ()
@@ -198,11 +200,6 @@ class Recommendation:
     useful: Sequence[AssessedDefense] = ()
     best: AssessedDefense | None = None
     share: float | None = None
-
-    @property
-    def purpose(self) -> Purpose:
-        """What the goal asks of a defense."""
-        return PURPOSES[self.goal]
 
     @property
     def reference(self) -> AssessedDefense | None:
@@ -227,8 +224,8 @@ def recommendations(rows: Rows) -> list[Recommendation]:
 
 def recommend(rows: Rows, goal: Goal = "recognition") -> Recommendation:
     """Compare the defenses of a run with this goal, and choose the one to use."""
-    settings = _settings(rows).values()
-    made = [_Assessment(rows, cells, goal) for cells in settings if cells[0].clean or cells[0].goal == goal]
+    settings, purpose = _settings(rows).values(), purpose_of(rows, goal)
+    made = [_Assessment(rows, cells, goal, purpose) for cells in settings if cells[0].clean or cells[0].goal == goal]
     made.sort(key=lambda m: -ROW_KINDS.index(m.entry.kind))
     entries = [m.entry for m in made]
     names = names_of([a.attacker for e in entries if e.candidate for a in e.tried])
@@ -244,6 +241,7 @@ def recommend(rows: Rows, goal: Goal = "recognition") -> Recommendation:
     best, share = _best(entries, drawn, useful, fair)
     return Recommendation(
         goal=goal,
+        purpose=purpose,
         entries=entries,
         attackers=list(names.values()),
         fair=[entries[i] for i in fair],
@@ -275,8 +273,8 @@ class _Assessment:
     """A defense with the pools of scores by which it is compared: ``utility``, and ``matched`` for each attack with a
     value, in the order of the attacks."""
 
-    def __init__(self, rows: Rows, cells: Sequence[CellRow], goal: Goal) -> None:
-        sides, metric = sides_of(rows.cells), metric_named(PURPOSES[goal].metric)
+    def __init__(self, rows: Rows, cells: Sequence[CellRow], goal: Goal, purpose: Purpose) -> None:
+        sides, metric = sides_of(rows.cells), metric_in(rows, purpose.metric)
         uploads = [c for c in cells if is_upload(c)]
         services = [c for c in uploads if asked("utility", c, sides, goal)]
         ((utility, kept),) = measured(rows, services, metric)
@@ -288,6 +286,7 @@ class _Assessment:
         kind = _kind(cells)
         sets = list(dict.fromkeys(c.authorised_models for c in cells if c.authorised_models))
         self.utility = kept if utility.value is not None else None
+        utility = replace(utility, note="; ".join(filter(None, (utility.note, purpose.note))) or None)
         self.entry = AssessedDefense(
             name=labels[0],
             also=labels[1:],
