@@ -117,6 +117,13 @@ def test_why_ssim_stands_in() -> None:
     assert purpose_of(real, "appearance").metric == "ssim"
 
 
+def test_no_protection_has_no_goal_of_its_own() -> None:
+    clean: Any = SimpleNamespace(goal="recognition", clean=True)
+    ssim = METRICS["ssim"]
+    assert [ssim.toward(cells).better for cells in ([clean, cell("one")], [clean])] == ["higher", "lower"]
+    assert ssim.toward([cell("one"), SimpleNamespace(goal="recognition", clean=False)]).better == ""  # type: ignore[list-item]
+
+
 class Named(str):
     """A component, whose text says whether it learnt from, or shows, generated faces."""
 
