@@ -35,6 +35,7 @@ class Answer:
     experiment: str = "one"
     status: str = "ok"
     reason: str | None = None
+    goal: str = "recognition"
     hits: Sequence[bool] = ()
     ssim: Sequence[float] = ()
     years: Sequence[float] = ()
@@ -53,7 +54,7 @@ class Answer:
         parts = [
             {"role": kind, "kind": kind, "name": name.lower(), "label": name, "params": {}} for kind, name in kinds
         ]
-        copied = ("cell", "experiment", "dataset", "defense", "attack", "evaluated", "role", "status")
+        copied = ("cell", "experiment", "dataset", "defense", "attack", "evaluated", "role", "status", "goal")
         return {
             **{name: getattr(self, name) for name in copied},
             "authorised": [self.authorised] if self.authorised else [],

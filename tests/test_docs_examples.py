@@ -38,7 +38,7 @@ def guided(
         '    return {"enlarge": Enlarge, "linear-decoder": LinearDecoder, "tone": Tone,\n'
         '     "adapted-head": AdaptedHead, "learnt-tone": LearntTone, "same-tone": SameTone,\n'
         '     "mean-of-uploads": MeanOfUploads, "undoes-tone": UndoesTone,\n'
-        '     "one-step": OneStep, "same-template": SameTemplate}\n'
+        '     "one-step": OneStep, "same-template": SameTemplate, "probe": Probe}\n'
     )
     one = '{"pixelate": Pixelate'
     more = f'{one}, "small-cloak": SmallCloak, "signed-template": SignedTemplate, "blank": Blank'
@@ -121,7 +121,7 @@ datasets = ["toy-faces"]
 authorised = ["toy-a"]
 evaluated = ["toy-b"]
 defenses = ["signed-template"]
-attacks = ["same-template"]
+attacks = ["same-template", "probe"]
 pairs = 20
 """
 
@@ -134,8 +134,12 @@ def test_the_adversaries_of_the_guide_work(guided: Registry, tmp_path: Path) -> 
     done = Computed(make_plan(load(path, guided), guided, "cpu"), Cache(tmp_path / "cache"))
     assert done.failures() == []
     reasons = [c.skip for c in done.plan.cells]
-    assert reasons[:-1] == [None] * 8
-    assert "signed-template's recogniser recognises only what signed-template sends" in str(reasons[-1])
+    assert reasons[:-2] == [None] * 8
+    assert "signed-template's recogniser recognises only what signed-template sends" in str(reasons[-2])
+    assert reasons[-1] is None
+    read = done.table("probe of toy-faces protected by signed-template", "attributes")
+    assert set(read["reference"]) == {"label"}
+    assert np.isfinite(read["permuted"].astype(float)).all()
 
     def similarity(by: str) -> Any:
         return done.table(f"verification of toy-mean by {by} on toy-faces", "verification")["cos_self"].mean()

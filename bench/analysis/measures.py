@@ -25,7 +25,7 @@ from bench.analysis.rows import Rows, why_absent
 from bench.analysis.sample_metric import ESTIMATED, LINKED
 from bench.analysis.sample_metric import SampleMetric as SampleMetric
 from bench.analysis.sample_values import OperatingPoint
-from bench.analysis.table_model import Measurement, Role
+from bench.analysis.table_model import Better, Measurement, Role
 from bench.core.text import plural
 from bench.metrics import images
 from bench.metrics.vocabulary import IMAGE_METRICS, check_metric_name
@@ -167,7 +167,7 @@ def _of_images(column: str, **about: Any) -> SampleMetric:
     scores = sample_values.of_image(column)
     lower, higher = ("lower", "higher") if about.get("better") == "lower" else ("higher", "lower")
     if column in IMAGE_METRICS:
-        about["directions"] = {"recognition": lower, "template": lower, "appearance": higher}
+        about["directions"] = {"recognition": lower, "template": lower, "appearance": higher, "anonymity": higher}
     return SampleMetric(scores=scores, table="images", by=UPLOAD, once_per=lambda c: c.upload_key, **about)
 
 
@@ -193,6 +193,9 @@ def _of_attributes(
 ) -> SampleMetric:
     """Build a metric of one estimated attribute."""
     missing = f"the attack estimates no {attribute}"
+    hidden: Better = about["better"]
+    shown: Better = "lower" if hidden == "higher" else "higher"
+    about["directions"] = {"recognition": hidden, "template": hidden, "anonymity": shown}
     if column in ("permuted", "excess"):
         missing += ", or the run is older than its permuted answers, which bench rescore adds"
     return SampleMetric(

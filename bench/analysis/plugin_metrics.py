@@ -33,6 +33,9 @@ def _metrics(component: ComponentRecord) -> Iterator[SampleMetric]:
     declared, label = component.metric, component.label
     if declared is None:
         return
+    missing = "the rows were written before the experiment computed this metric"
+    if component.synthetic:
+        missing += ", or the faces are real: it learnt from generated ones, and is not computed on others"
     if declared.per_sample:
         column = f"{METRIC_PREFIX}{label}"
         yield _metric(
@@ -43,7 +46,7 @@ def _metrics(component: ComponentRecord) -> Iterator[SampleMetric]:
             table="images",
             by=UPLOAD,
             columns=(column, f"{column}{INFINITE}") if declared.infinite else (column,),
-            missing="the rows were written before the experiment computed this metric",
+            missing=missing,
         )
     if declared.of_set:
         both = declared.per_sample
@@ -56,7 +59,7 @@ def _metrics(component: ComponentRecord) -> Iterator[SampleMetric]:
             by=(*UPLOAD, "metric"),
             columns=("value", "low", "high"),
             of_set=label,
-            missing="the rows were written before the experiment computed this metric",
+            missing=missing,
         )
 
 

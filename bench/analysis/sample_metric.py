@@ -56,10 +56,12 @@ class SampleMetric(TableMetric):
 
     def toward(self, cells: Iterable[CellRow]) -> Self:
         """Return the metric with the direction that is better for the goals of the defenses of cells; with none if
-        their goals contradict each other."""
+        their goals contradict each other. No protection has no goal of its own beside defenses."""
         if not self.directions:
             return self
-        found = {self.directions.get(goal, "") for goal in {c.goal for c in cells}}
+        cells = list(cells)
+        goals = {c.goal for c in cells if not c.clean} or {c.goal for c in cells}
+        found = {self.directions.get(goal, "") for goal in goals}
         better: Better = next(iter(found)) if len(found) == 1 else ""
         return self if better == self.better else replace(self, better=better)
 

@@ -28,7 +28,7 @@ from bench.core.errors import PluginError, did_you_mean
 from bench.core.people import LEARNT_FROM, TRAINED_ON, may_be_scored
 from bench.core.text import duration, printable
 from bench.engine.scheduler import missing_stages
-from bench.planning.plan import Plan
+from bench.planning.plan import Plan, left_out_metrics
 from bench.registry.components import description, parameters
 from bench.registry.discovery import KINDS, Registry
 from bench.store.artifacts import Cache
@@ -244,7 +244,8 @@ def show_sources(plan: Plan, registry: Registry, to: Console = out) -> None:
             to.print(f"real {c.label}: {status.where}{f' ({status.layout})' if status.layout else ''}", soft_wrap=True)
         for note in status.notes:
             to.print(f"  note on {c.label}: {note}", soft_wrap=True, style="yellow")
-    for line in dict.fromkeys(line for cell in plan.cells for line in _remarks(cell)):
+    left_out = [f"metric {label} is {text}" for label, text in left_out_metrics(plan, registry)]
+    for line in dict.fromkeys([*left_out, *(line for cell in plan.cells for line in _remarks(cell))]):
         to.print(line, soft_wrap=True, style="yellow")
     stand_ins = [f"{c.name} for {c.instead_of}" for c in used.values() if c.instead_of]
     if stand_ins:
@@ -253,8 +254,10 @@ def show_sources(plan: Plan, registry: Registry, to: Console = out) -> None:
 
 
 def notes_on_files(plan: Plan, registry: Registry) -> list[tuple[str, str]]:
-    """Return what was noticed about the data sets and models of a plan, each note with the label of its component."""
-    return [(c.label, note) for c in _files_of(plan).values() for note in registry.build(c).status().notes]
+    """Return what was noticed about the data sets and models of a plan, each note with the label of its component, and
+    which metrics are not computed on which data sets."""
+    found = [(c.label, note) for c in _files_of(plan).values() for note in registry.build(c).status().notes]
+    return [*found, *left_out_metrics(plan, registry)]
 
 
 def _files_of(plan: Plan) -> dict[tuple[str, str], Component]:

@@ -325,9 +325,10 @@ class CellStages:
 
     def image_scores(self, client: Client, images: str, name: str, *, reconstructed: bool) -> tuple[str, ...]:
         """Add the scores with one row per image: that of the built-in metrics, then one for each further metric, so
-        that a metric can be added without computing anything else again."""
+        that a metric can be added without computing anything else again. One that learnt from generated faces is left
+        out on real ones."""
         first = self.image_score(client, images, name, reconstructed=reconstructed)
-        metrics = self.experiment.metrics
+        metrics = [m for m in self.experiment.metrics if self.instances.can_judge(m, client.dataset)]
         return (first, *(self.metric_score(client, m, images, name, reconstructed=reconstructed) for m in metrics))
 
     def metric_score(self, client: Client, metric: Component, images: str, name: str, *, reconstructed: bool) -> str:

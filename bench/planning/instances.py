@@ -99,6 +99,12 @@ class Instances:
         return bool(self.of(attack).sees & {"features", "shallow_weights"})
 
     @remembered
+    def can_judge(self, metric: Component, dataset: Component) -> bool:
+        """Return True if a metric says something about the faces of a data set: one that learnt from generated faces
+        says nothing about real ones."""
+        return bool(self.of(dataset).synthetic) or not self.of(metric).synthetic
+
+    @remembered
     def reads_representation(self, defense: Component, attack: Component) -> bool:
         """Return True if an attack gets a representation that the defense sends, which unprotected faces do not
         have."""

@@ -85,6 +85,19 @@ def make_plan(
     return plan
 
 
+def left_out_metrics(plan: Plan, registry: Registry) -> list[tuple[str, str]]:
+    """Return which metrics are not computed on which data sets, as pairs of a label and the reason."""
+    instances = Instances(registry)
+    found = {
+        (metric.label, f"not computed on {dataset.label}, whose faces are real: it learnt from generated ones"): None
+        for experiment in plan.suite.experiments
+        for metric in experiment.metrics
+        for dataset in experiment.datasets
+        if not instances.can_judge(metric, dataset)
+    }
+    return list(found)
+
+
 def select(plan: Plan, ids: Collection[str]) -> Plan:
     """Return the plan of some cells, named by their ids, and of the stages that they need.
 

@@ -98,6 +98,20 @@ def test_the_verdict_and_the_comparison_ask_the_same_metrics() -> None:
     assert (ACCURACY.name, MATCH.name) == (PRIMARY["utility"], PRIMARY["leakage"])
 
 
+@pytest.mark.parametrize("goal", ["appearance", "anonymity"])
+def test_the_utility_of_a_goal_is_compared_by_its_own_metric(compared: Any, goal: str) -> None:
+    """A picture that is more similar and that models recognise less often is better for a cloak."""
+    before, after = (answers(ssim=ssim, kept=kept)[1:] for ssim, kept in ((0.3, 0.9), (0.5, 0.4)))
+    for one in (*before, *after):
+        one.goal = goal
+    found = compared(before, after)
+    assert {t.question: (t.metric.name, t.better, t.verdict) for t in found.tests if t.question != "leakage"} == {
+        "utility": ("ssim", "higher", "improvement"),
+        "appearance": ("ssim", "higher", "improvement"),
+    }
+    assert {x.better for x in found.details if x.metric.name == "ssim"} <= {"higher"}
+
+
 def test_more_leakage_and_less_utility_are_regressions(compared: Any) -> None:
     found = compared(answers(), answers(kept=0.5, leaked=0.6, ssim=0.5))
     assert found.regressed

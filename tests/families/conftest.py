@@ -107,7 +107,7 @@ class Estimates(Fits):
     """Declares what its parameters say, and estimates a colour of whatever it receives."""
 
     def estimate(self, images, ctx):
-        held = next(iter(ctx.upload.representation.values()))
+        held = next(iter(ctx.received.representation.values()))
         return {"colour": held.flatten(1)[:, :3]}
 
 

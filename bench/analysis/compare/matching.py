@@ -101,5 +101,5 @@ class Direction:
             return _OPPOSITE[better] if name == "accuracy-drop" else better
         if name in ("up", "up-lpips") and side_of(cell, self._authorised[cell.experiment]) != "authorised":
             return ""
-        found = metric.better
+        found = metric.toward([cell]).better
         return "" if found == "split" else found

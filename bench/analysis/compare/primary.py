@@ -15,10 +15,12 @@ from bench.analysis.cells import CellRow
 from bench.analysis.compare.matching import Better
 from bench.analysis.compare.sample_pairs import CellPair
 from bench.analysis.compare.significance import LEVEL, ComparedPools, Difference, corrected
-from bench.analysis.measures import SampleMetric, metric_named
+from bench.analysis.measures import SampleMetric, metric_in, metric_named
 from bench.analysis.rows import Rows
+from bench.analysis.tables.goals import PURPOSES, purpose_of
 from bench.analysis.tables.questions import PRIMARY, Question, asked
 from bench.analysis.tables.row_layout import Sides, sides_of
+from bench.core.domain import Goal
 
 DiffVerdict = Literal["regression", "improvement", "change", "not significant", "same"]
 VERDICTS: Sequence[DiffVerdict] = ("regression", "improvement", "change", "not significant", "same")
@@ -142,23 +144,33 @@ class PrimaryTests:
             if cell.clean != (question == "reference") or not asked(question, cell, self._sides):
                 continue
             setting = _setting(question, cell)
-            for metric in self._metrics(question, cell.experiment):
+            for metric in self._metrics(question, cell):
                 key = question, setting, metric.name
                 if key not in self._answers:
                     pools = ComparedPools(share=metric.share)
                     self._answers[key] = _Answer(question=question, setting=setting, metric=metric, pools=pools)
                 self._answers[key].add(pair)
 
-    def _metrics(self, question: Question, experiment: str) -> Iterator[SampleMetric]:
-        """Yield the metric of a question; of attributes, that of each attribute which both runs estimated."""
+    def _metrics(self, question: Question, cell: CellRow) -> Iterator[SampleMetric]:
+        """Yield the metric of a question; of attributes, that of each attribute which both runs estimated. Utility is
+        what the goal of the defense says, by a metric that both runs have."""
+        experiment = cell.experiment
+        if question == "utility":
+            yield self._utility(cell.goal)
+            return
         if question != "attributes":
-            yield metric_named(PRIMARY[question])
+            yield metric_named(PRIMARY[question]).toward([cell])
             return
         if experiment not in self._attributes:
             before, after = (rows.attributes(experiment) for rows in self._rows)
             self._attributes[experiment] = [name for name in before if name in after]
         for name in self._attributes[experiment]:
-            yield metric_named(f"{PRIMARY[question]}:{name}")
+            yield metric_named(f"{PRIMARY[question]}:{name}").toward([cell])
+
+    def _utility(self, goal: Goal) -> SampleMetric:
+        found = [purpose_of(rows, goal).metric for rows in self._rows]
+        name = found[0] if found[0] == found[1] else PURPOSES[goal].metric
+        return metric_in(self._rows[0], name)
 
     def results(self) -> tuple[list[PrimaryTest], list[Untested]]:
         """Return all tests, corrected for their number, and the questions that could not be tested."""

@@ -13,6 +13,7 @@ from bench.analysis.tables.attributes import attribute_tables
 from bench.analysis.tables.controls import controls_tables
 from bench.analysis.tables.exposed import exposed_tables
 from bench.analysis.tables.goals import AUTHORISED, SSIM, UNAUTHORISED
+from bench.analysis.tables.kept import kept_tables
 from bench.analysis.tables.leakage_ladder import ladder_tables
 from bench.analysis.tables.linkage import linkage_tables
 from bench.analysis.tables.recognition import LAYOUTS, recognition_tables
@@ -73,6 +74,7 @@ TABLES: Mapping[str, TableKind] = {
     "images": TableKind(about="SSIM and PSNR beside their baselines", build=partial(_of_matrices, image_table)),
     "reconstruction": TableKind(about="every reconstruction attack by itself", build=attack_tables),
     "linkage": TableKind(about="can two uploads of one person be linked?", build=linkage_tables),
+    "kept": TableKind(about="what pictures keep on which nobody should recognise the person", build=kept_tables),
     "attributes": TableKind(
         about="attribute estimation beyond Table VIII", build=partial(attribute_tables, number=None)
     ),

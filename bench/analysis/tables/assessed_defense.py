@@ -15,12 +15,12 @@ import numpy as np
 from bench.analysis.cells import CellRow
 from bench.analysis.dominance import CERTAIN
 from bench.analysis.measured_pools import measured
-from bench.analysis.measures import metric_named
+from bench.analysis.measures import metric_in, metric_named
 from bench.analysis.pooling import Pool, SampleScores, drawn_means
 from bench.analysis.rows import Rows
 from bench.analysis.table_model import Measurement, RowKind, absent
 from bench.analysis.tables.client_cost import Cost, costs
-from bench.analysis.tables.goals import PURPOSES
+from bench.analysis.tables.goals import PURPOSES, Purpose
 from bench.analysis.tables.questions import PRIMARY, asked, by_design, is_upload, leaks_to
 from bench.analysis.tables.row_layout import kind_of, sides_of
 from bench.analysis.tables.self_checks import self_checks
@@ -215,8 +215,8 @@ class Assessment:
     """A defense with the pools of scores by which it is compared: ``utility``, and ``matched`` for each attack with a
     value, in the order of the attacks."""
 
-    def __init__(self, rows: Rows, cells: Sequence[CellRow], goal: Goal) -> None:
-        sides, metric = sides_of(rows.cells), metric_named(PURPOSES[goal].metric)
+    def __init__(self, rows: Rows, cells: Sequence[CellRow], goal: Goal, purpose: Purpose) -> None:
+        sides, metric = sides_of(rows.cells), metric_in(rows, purpose.metric)
         uploads = [c for c in cells if is_upload(c)]
         services = [c for c in uploads if asked("utility", c, sides, goal)]
         ((utility, kept),) = measured(rows, services, metric)
@@ -232,6 +232,7 @@ class Assessment:
         kind = _kind(cells)
         sets = list(dict.fromkeys(c.authorised_models for c in cells if c.authorised_models))
         self.utility = kept if utility.value is not None else None
+        utility = replace(utility, note="; ".join(filter(None, (utility.note, purpose.note))) or None)
         self.entry = AssessedDefense(
             name=labels[0],
             also=labels[1:],

@@ -33,7 +33,7 @@ def attribute_tables(rows: Rows, experiment: str, *, number: str | None) -> list
     if not cells:
         return []
     names = estimated(rows, experiment)
-    columns = [column for name in names for column in _columns(name, names)]
+    columns = [column for name in names for column in _columns(name, names, cells)]
     return [
         Table(
             name=number or "attributes",
@@ -60,11 +60,11 @@ def estimated(rows: Rows, *experiments: str) -> list[str]:
     return [n for n in wanted if n in known] + [n for n in known if n not in wanted]
 
 
-def _columns(name: str, names: Sequence[str]) -> list[Column]:
+def _columns(name: str, names: Sequence[str], cells: Sequence[CellRow]) -> list[Column]:
     """Return the columns of an attribute: its measurement, and the baseline of permuted answers."""
     label = name.capitalize()
     stands_in_for = distinct(_published(name), label) if name not in PAPER else None
-    found = Column(label=label, metric=metric_named(f"similarity:{name}"), stands_in_for=stands_in_for)
+    found = Column(label=label, metric=metric_named(f"similarity:{name}").toward(cells), stands_in_for=stands_in_for)
     return [found, Column(label=f"{label} permuted", metric=replace(metric_named(f"permuted:{name}"), better=""))]
 
 

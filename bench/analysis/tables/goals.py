@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from bench.analysis.measures import METRICS
+from bench.analysis.plugin_metrics import metrics_of
+from bench.analysis.rows import Rows
 from bench.analysis.table_model import Measurement, TableMetric
 from bench.core.domain import Control, Goal
 
@@ -52,6 +54,7 @@ class Purpose:
     - ``hides_attributes``: True if estimated attributes count as leakage; False if the defense keeps them on purpose
     - ``served``: True if the authorised service is meant to recognise, so that it is no leak of recognition or linkage
       that an insider does
+    - ``note``: why another metric than the intended one stands for its utility; empty if none does
     """
 
     words: str
@@ -62,6 +65,12 @@ class Purpose:
     hides_pixels: bool
     hides_attributes: bool
     served: bool = False
+    note: str = ""
+
+    @property
+    def of_picture(self) -> bool:
+        """True if its utility is what a picture keeps, whichever model looks at it."""
+        return self.metric != "accuracy"
 
     @property
     def utility_bars(self) -> list[Bar]:
@@ -133,7 +142,7 @@ PURPOSES: Mapping[Goal, Purpose] = {
     ),
     "anonymity": Purpose(
         words="nobody recognises the person, and as much as possible of the picture is kept",
-        keeps="similarity to the original",
+        keeps="a face with its landmarks in place, or else similarity to the original",
         metric="ssim",
         utility=_LIKENESS,
         bars=(_FEW_RECOGNISED,),
@@ -141,3 +150,35 @@ PURPOSES: Mapping[Goal, Purpose] = {
         hides_attributes=False,
     ),
 }
+FACE_KEPT = "face-kept"  # The metric of the plugin bench_facepoints that is the utility of the goal anonymity.
+
+
+def purpose_of(rows: Rows, goal: Goal) -> Purpose:
+    """Return what a goal asks of the defenses of a run.
+
+    The utility of the goal anonymity is the share of pictures that keep a face, its landmarks in place, if all
+    experiments with such a defense computed this metric of plugins on all their data sets. Otherwise it is SSIM to the
+    original, with a note that says why.
+    """
+    purpose = PURPOSES[goal]
+    cells = [c for c in rows.cells if c.goal == goal and not c.clean]
+    if goal != "anonymity" or not cells:
+        return purpose
+    experiments = dict.fromkeys(c.experiment for c in cells)
+    real = [c.dataset for c in cells if not c.synthetic]
+    reason = f'the run computed no metric {FACE_KEPT}; add metrics = ["{FACE_KEPT}"] to its experiments'
+    for component in rows.results.run.components:
+        if component.kind != "metric" or component.name != FACE_KEPT:
+            continue
+        missing = [e for e in experiments if component.label not in metrics_of(rows, e)]
+        if missing:
+            reason = f"the experiment {missing[0]} did not compute {component.label}"
+        elif component.synthetic and real:
+            reason = (
+                f"{component.label} learnt from generated faces and is not computed on the real ones of {real[0]}; "
+                "name another detector of it"
+            )
+        else:
+            metric = replace(metrics_of(rows)[component.label], better="higher")
+            return replace(purpose, metric=metric.name, keeps="a face with its landmarks in place", utility=metric)
+    return replace(purpose, note=f"SSIM stands in for the share of pictures that keep a face: {reason}")

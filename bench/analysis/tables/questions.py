@@ -17,7 +17,7 @@ from bench.core.domain import Goal, channel
 Question = Literal["utility", "leakage", "appearance", "attributes", "reference"]
 
 # - utility: do the authorised models still recognise what is uploaded (Equation 10, calibrated threshold)? For a goal
-#   whose utility is the picture itself (`bench.analysis.tables.goals`), how similar is the upload to the original?
+#   whose utility is the picture itself, what does the upload keep of the original (`bench.analysis.tables.goals`)?
 # - leakage: do held-out recognisers match it, or what an attack makes of it, at the adversary's threshold?
 # - appearance: how similar are its pixels to those of the original?
 # - attributes: how much nearer is each estimated attribute to the estimate on the original than answers that are
@@ -63,7 +63,7 @@ def asked(question: Question, cell: CellRow, sides: Sides, goal: Goal | None = N
         return False
     match question:
         case "utility":
-            return is_upload(cell) and (PURPOSES[goal or cell.goal].metric == "ssim" or sides.serves(cell))
+            return is_upload(cell) and (PURPOSES[goal or cell.goal].of_picture or sides.serves(cell))
         case "leakage":
             return cell.outputs in RECOGNISED and leaks_to(cell, sides, goal)
         case "appearance":

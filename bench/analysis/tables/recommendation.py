@@ -18,7 +18,7 @@ from bench.analysis.dominance import BootstrapDraws, dominates, draw, interval
 from bench.analysis.rows import Rows
 from bench.analysis.table_model import ROW_KINDS
 from bench.analysis.tables.assessed_defense import AssessedDefense, Assessment, Dominator
-from bench.analysis.tables.goals import PURPOSES, Purpose
+from bench.analysis.tables.goals import Purpose, purpose_of
 from bench.analysis.tables.tried_attacks import names_of
 from bench.core.domain import Goal
 from bench.core.text import joined_labels, plural
@@ -29,6 +29,7 @@ from bench.store.several_runs import Joined
 class Recommendation:
     """The defenses of a run that have one goal, with the upload without protection, and which one to use.
 
+    ``purpose`` is what the goal asks of them, with the metric that this run has for its utility.
     ``attackers`` are the names of all attackers that a defense faced. ``fair`` are the defenses that could be chosen
     because they faced all of them and leak less than no protection; ``pointless`` are those that faced all of them and
     do not leak less. ``useful`` are those of ``fair`` that meet the bars of utility. ``best`` is the one to use if one
@@ -38,6 +39,7 @@ class Recommendation:
     """
 
     goal: Goal
+    purpose: Purpose
     entries: Sequence[AssessedDefense]
     attackers: Sequence[str]
     fair: Sequence[AssessedDefense] = ()
@@ -45,11 +47,6 @@ class Recommendation:
     useful: Sequence[AssessedDefense] = ()
     best: AssessedDefense | None = None
     share: float | None = None
-
-    @property
-    def purpose(self) -> Purpose:
-        """What the goal asks of a defense."""
-        return PURPOSES[self.goal]
 
     @property
     def reference(self) -> AssessedDefense | None:
@@ -89,9 +86,9 @@ def leaking(rows: Rows) -> dict[str, str]:
 
 def recommend(rows: Rows, goal: Goal = "recognition") -> Recommendation:
     """Compare the defenses of a run with this goal, and choose the one to use."""
-    settings = _settings(rows).values()
+    settings, purpose = _settings(rows).values(), purpose_of(rows, goal)
     asked = (cells for cells in settings if cells[0].clean or (cells[0].goal == goal and cells[0].control is None))
-    made = [Assessment(rows, cells, goal) for cells in asked]
+    made = [Assessment(rows, cells, goal, purpose) for cells in asked]
     made.sort(key=lambda m: -ROW_KINDS.index(m.entry.kind))
     entries = [m.entry for m in made]
     names = names_of([a.attacker for e in entries if e.candidate for a in e.tried])
@@ -107,6 +104,7 @@ def recommend(rows: Rows, goal: Goal = "recognition") -> Recommendation:
     best, share = _best(entries, drawn, useful=bool(useful), rivals=useful or fair)
     return Recommendation(
         goal=goal,
+        purpose=purpose,
         entries=entries,
         attackers=list(names.values()),
         fair=[entries[i] for i in fair],

@@ -94,6 +94,8 @@ def sentences(found: Recommendation, several: bool) -> list[Sentence]:
     made: list[Sentence] = []
     if best is not None:
         made += [_utility_and_leakage(found, best, several), *_other_channels(best, several), [_certainty(found, best)]]
+    if note := found.purpose.note:
+        made.append([f"{note[0].upper()}{note[1:]}."])
     if found.pointless:
         names = listed([f"{e.name} ({LEAKAGE.shown(e.leakage.value)} % matched)" for e in found.pointless])
         made.append([f"Best at nothing, because as much leaks as without protection: {names}."])
@@ -169,6 +171,8 @@ def _kept(found: Recommendation, best: AssessedDefense, start: str) -> Sentence:
     utility = found.purpose.utility, best.utility
     if found.purpose.metric == "ssim":
         return [f"{start} pictures keep an SSIM of", utility, "to the original,"]
+    if found.purpose.of_picture:
+        return [f"{start}", utility, "of pictures still show a face with its landmarks in place,"]
     who = "models that others authorise" if best.kind == "model-free" else "authorised models"
     who = "its own recogniser decides" if found.goal == "template" else f"{who} decide"
     return [f"{start} {who}", utility, "of pairs correctly,"]

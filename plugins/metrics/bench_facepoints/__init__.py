@@ -10,12 +10,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from annotated_types import Gt
 
-from bench import DataError, Metric, SuiteError, file_sha256, hookimpl
+from bench import DataError, Metric, MissingDataError, SuiteError, file_sha256, hookimpl
 
 if TYPE_CHECKING:
     import torch
@@ -52,8 +54,6 @@ class _OfPoints(Metric):
         says how to get what is missing."""
         if self.detector == "builtin":
             return file_sha256(weights())
-        from bench_facepoints.detectors import mtcnn_version
-
         return mtcnn_version()
 
     def seconds(self) -> float:
@@ -74,7 +74,8 @@ class _OfPoints(Metric):
         original; NaN if one of them shows no face."""
         first, second = self.points(original), self.points(other)
         eyes = (first[:, 0] - first[:, 1]).norm(dim=1)
-        return (first - second).norm(dim=2).mean(dim=1) / eyes.clamp(min=1e-6)
+        found: torch.Tensor = (first - second).norm(dim=2).mean(dim=1) / eyes.clamp(min=1e-6)
+        return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,6 +148,19 @@ def weights() -> Path:
     if not path.is_file():
         raise DataError(f"{path}: the weights are missing; make them with: {COMMAND}")
     return path
+
+
+def mtcnn_version() -> str:
+    """Return the name and version of MTCNN, which hold for its weights. Raises MissingDataError if it is not
+    installed."""
+    from bench_facesets.alignment.detect import INSTALL
+
+    if not all(find_spec(name) for name in ("mtcnn", "tensorflow")):
+        raise MissingDataError(
+            "detector 'mtcnn' needs the package mtcnn, which holds its weights, and TensorFlow, and they are not "
+            f"installed: {INSTALL}; or use detector = 'builtin', for generated faces only"
+        )
+    return f"mtcnn {version('mtcnn')}"
 
 
 @hookimpl

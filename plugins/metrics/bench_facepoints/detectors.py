@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from bench_facesets.alignment.detect import INSTALL, Detector, MtcnnDetector, subject_of
+from bench_facesets.alignment.detect import Detector, MtcnnDetector, subject_of
 
-from bench import MissingDataError, PluginError
 from bench_facepoints.network import INPUT_SIZE, POINTS, loaded
 
 
@@ -43,18 +41,6 @@ def by_detector(images: torch.Tensor, detector: Detector) -> torch.Tensor:
     return torch.from_numpy(found).to(images.device).float()
 
 
-def mtcnn_version() -> str:
-    """Return the name and version of MTCNN, which hold for its weights. Raises MissingDataError if it is not
-    installed."""
-    return _mtcnn().name
-
-
 @functools.cache
-def _mtcnn() -> Any:
-    try:
-        return MtcnnDetector()
-    except PluginError:
-        raise MissingDataError(
-            "detector 'mtcnn' needs the package mtcnn, which holds its weights, and it is not installed: "
-            f"{INSTALL}; or use detector = 'builtin', for generated faces only"
-        ) from None
+def _mtcnn() -> Detector:
+    return MtcnnDetector()

@@ -43,7 +43,11 @@ class FacePoints(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return landmarks and logits."""
-        found = self.head(self.trunk((F.avg_pool2d(images, 2) - 0.5) * 4))
+        return self.of_half(F.avg_pool2d(images, 2))
+
+    def of_half(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the same for images of half the size."""
+        found = self.head(self.trunk((images - 0.5) * 4))
         points = found[:, :-1].view(-1, len(POINTS), 2) * _UNIT + torch.tensor(MEAN_SHAPE).to(found)
         return points, found[:, -1]
 

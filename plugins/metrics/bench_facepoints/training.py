@@ -94,9 +94,9 @@ def fit(recipe: Recipe, seed: int, data: TrainData, points: Tensor, log: Any) ->
     for step in range(steps):
         rows = shuffled(step * recipe.batch, (step + 1) * recipe.batch, len(points), seed, 1)
         draws = stream(seed, 2, step)
-        faces, where = pictures.moved(data.batch(rows).float() / 255, points[rows], draws)
+        faces, where = pictures.moved(F.avg_pool2d(data.batch(rows).float() / 255, 2), points[rows], draws)
         others = pictures.without_face(faces[: max(4, round(recipe.no_face * len(faces)))], draws)
-        found, logits = net(torch.cat([pictures.degraded(faces, draws), others]))
+        found, logits = net.of_half(torch.cat([pictures.degraded(faces, draws), others]))
         truth = torch.cat([torch.ones(len(faces)), torch.zeros(len(others))])
         distance = F.smooth_l1_loss(found[: len(faces)], where, beta=1.0)
         loss = distance + 2 * F.binary_cross_entropy_with_logits(logits, truth)

@@ -30,7 +30,7 @@ class Ssim(Metric):
     source = 'Wang et al. 2004, "Image quality assessment", Equation 13'
     heading = "SSIM"
     range = (-1.0, 1.0)
-    better = {"recognition": "lower", "template": "lower", "appearance": "higher"}
+    better = {"recognition": "lower", "template": "lower", "appearance": "higher", "anonymity": "higher"}
 
     def compute(self, original: torch.Tensor, other: torch.Tensor, ctx: Context) -> NDArray[np.float64]:
         """Return SSIM ``(n,)``, 1 for equal images."""
@@ -49,7 +49,7 @@ class Psnr(Metric):
     unit = "dB"
     range = (0.0, math.inf)
     infinite = True
-    better = {"recognition": "lower", "template": "lower", "appearance": "higher"}
+    better = {"recognition": "lower", "template": "lower", "appearance": "higher", "anonymity": "higher"}
     digits = 2
 
     def compute(self, original: torch.Tensor, other: torch.Tensor, ctx: Context) -> NDArray[np.float64]:
@@ -67,7 +67,7 @@ class Lpips(Metric):
     source = 'Zhang et al. 2018, "The Unreasonable Effectiveness of Deep Features as a Perceptual Metric", Equation 1'
     heading = "LPIPS"
     range = (0.0, math.inf)
-    better = {"recognition": "higher", "template": "higher", "appearance": "lower"}
+    better = {"recognition": "higher", "template": "higher", "appearance": "lower", "anonymity": "lower"}
     license = "BSD 2-Clause (package lpips), BSD 3-Clause (VGG-16 of torchvision)"
 
     def fingerprint(self) -> str:

@@ -52,4 +52,4 @@ class AttributesFromUploads(Attack):
         return {"weights": torch.linalg.solve(inner, x.T @ y)}
 
     def estimate(self, images, ctx):
-        return {self.attribute: (self.described(ctx.upload) @ ctx.state["weights"] * 10).softmax(1)}
+        return {self.attribute: (self.described(ctx.received) @ ctx.state["weights"] * 10).softmax(1)}

@@ -22,4 +22,4 @@ class ProbesRepresentation(AttributesFromUploads):
         return torch.cat([flat, torch.ones(len(flat), 1, device=flat.device)], dim=1)
 
     def estimate(self, images, ctx):
-        return {self.attribute: (self.described(ctx.upload) @ ctx.state["weights"] * 10).softmax(1)}
+        return {self.attribute: (self.described(ctx.received) @ ctx.state["weights"] * 10).softmax(1)}

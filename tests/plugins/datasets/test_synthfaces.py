@@ -311,3 +311,28 @@ def test_pixels_are_frozen() -> None:
     quarters = made[:, :, 28:84, 28:84].reshape(3, 3, 2, 28, 2, 28).mean((1, 3, 5)).flatten()
     expected = [70.0, 57.2, 154.6, 171.9, 126.7, 139.8, 135.6, 181.6, 147.9, 121.0, 164.8, 127.4]
     assert quarters.tolist() == pytest.approx(expected, abs=0.5)
+
+
+def test_landmarks_are_where_the_picture_has_them() -> None:
+    """A dot on the head seen from the front moves with the head to the landmark; the mouth lies below the nose."""
+    from bench_synthfaces._fields import X, Y
+    from bench_synthfaces._landmarks import landmarks
+    from bench_synthfaces._render import turn
+
+    rows = np.arange(32) + 5000
+    person = draw_person(11, rows)
+    shot = draw_shot(11, rows, rows % 3, person, None, "wild")
+    found = landmarks(person, shot)
+    g, axis = person.geometry, torch.arange(112.0)
+    for k, (x, y), close in ((1, (g["eye_x"], g["eye_y"]), 0.3), (2, (0 * g["eye_x"], g["nose_y"]), 1.2)):
+        dot = torch.exp(-((X - x[:, None, None]) ** 2 + (Y - y[:, None, None]) ** 2) / 0.04**2)
+        turned = turn(dot[:, None].repeat(1, 4, 1, 1), person, shot)[:, 0]
+        weights = turned / turned.sum((1, 2), keepdim=True)
+        at = torch.stack([(weights * axis).sum((1, 2)), (weights * axis[:, None]).sum((1, 2))], dim=1)
+        assert (at - found[:, k]).norm(dim=1).max() < close
+    assert (found[:, 0, 0] < found[:, 1, 0]).all()
+    assert (found[:, 3, 0] < found[:, 4, 0]).all()
+    assert (found[:, 3:, 1].mean(1) > found[:, 2, 1]).all()
+    data = SynthTraining(groups=((4, 3),))
+    assert data.landmarks(np.arange(12)).shape == (12, 5, 2)
+    np.testing.assert_array_equal(data.landmarks(np.arange(12))[5:7], data.landmarks(np.array([5, 6])))
