@@ -95,7 +95,8 @@ class Strangers:
         people = self.people(dataset)
         return (
             f"it rests on {people} people of the calibration split of {dataset.label}, with about {expected:.2g} "
-            f"impostor scores above it; expected at least {ENOUGH} (the rule of 30); raise adversary_people, or fmr"
+            f"impostor scores above it at a false match rate of {self.experiment.fmr:g}; expected at least {ENOUGH} "
+            "(the rule of 30); raise adversary_people, or fmr"
         )
 
     def without_further_pictures(self, dataset: Component, defense: Component, attack: Component) -> str | None:

@@ -58,7 +58,6 @@ COLUMNS = {
         "impostor_match_enrolled", "impostor_match", "rank_chance", "rank_enrolled_chance",
         "cos_probe", "cos_gallery", "cos_protected", "compared_with", "kappa_enrolled",
         "adversary_fmr_realised", "enrolled_fmr_realised", "adversary_rule",
-        "adversary_fmr_realised", "enrolled_fmr_realised", "adversary_rule",
     },
     "images": {
         *POINT, "attack", "sample_id", "subject", "ssim", "psnr", "psnr_infinite", "lpips", "upload_bytes",
