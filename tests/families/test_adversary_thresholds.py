@@ -59,12 +59,10 @@ def highest(scores: Any, fmr: float = 0.05) -> float:
 
 
 def threshold(done: Computed, probes: Any) -> float:
-    """The threshold of embedded probes of the twelve strangers against the first pictures of all forty people."""
-    faces = done.artifact("calibration faces of toy-faces")
-    people = faces.tables["faces"]["subject"].to_numpy()
-    own = done.artifact(STRANGERS).tables["faces"]["subject"].to_numpy()[::2]
-    scores = probes @ embedded(faces.tensors["images"][::2]).T
-    return highest(scores[own[:, None] != people[::2][None, :]])
+    """The threshold of embedded probes of strangers against the originals of the scored left pictures."""
+    left = np.unique(done.artifact("evaluation faces of toy-faces").tables["pairs"]["left"].to_numpy())
+    gallery = embedded(done.artifact("evaluation faces of toy-faces").tensors["images"][left])
+    return highest((probes @ gallery.T).ravel())
 
 
 def rows_of(done: Computed, by: str, what: str = "noisy") -> dict[str, Any]:
@@ -77,10 +75,10 @@ def test_uploads_of_strangers_are_recognised_as_they_are(computed_of: ComputedOf
     assert sent.tables["samples"]["face"].to_pylist() == list(range(0, 24, 2))  # the first picture of each
     rows = rows_of(done, "toy-b")
     np.testing.assert_allclose(rows["kappa_adversary"], threshold(done, embedded(sent.tensors["images"])), atol=1e-5)
-    assert set(rows["adversary_people"]) == {12}
-    assert set(rows["adversary_impostors"]) == {12 * 39}
+    assert set(rows["adversary_people"]) == {10}  # Ten people are in the gallery, and twelve are strangers.
+    assert set(rows["adversary_impostors"]) == {12 * 10}
     assert set(rows["adversary_rule"]) == {"calibration"}
-    np.testing.assert_allclose(rows["adversary_fmr_realised"], int(0.05 * 12 * 39) / (12 * 39))
+    np.testing.assert_allclose(rows["adversary_fmr_realised"], 6 / 120)
 
 
 def test_strangers_are_protected_like_scored_people(plan_of: PlanOf) -> None:
@@ -92,7 +90,7 @@ def test_strangers_are_protected_like_scored_people(plan_of: PlanOf) -> None:
     assert {role for role in first.inputs if first.inputs[role] != second.inputs[role]} == {"faces"}
 
 
-SHOWN = [("probe", range(0, 24, 2)), ("gallery", range(1, 24, 2)), ("both", range(24))]
+SHOWN = [("probe", range(0, 24, 2)), ("gallery", range(1, 24, 2)), ("both", range(0, 24, 2))]
 
 
 @pytest.mark.parametrize(("side", "pictures"), SHOWN)
@@ -108,8 +106,10 @@ def test_the_side_that_is_protected_is_that_of_strangers(
     rows = rows_of(done, "toy-b")
     if side != "both":
         return
-    probes, gallery = (embedded(sent.tensors["images"][start::2]) for start in (0, 1))
-    kappa = highest((probes @ gallery.T)[~np.eye(12, dtype=bool)])
+    scored = done.artifact("toy-faces protected by noisy")
+    right = np.unique(done.artifact("evaluation faces of toy-faces").tables["pairs"]["right"].to_numpy())
+    gallery = embedded(scored.tensors["images"][np.isin(scored.tables["samples"]["face"].to_numpy(), right)])
+    kappa = highest((embedded(sent.tensors["images"]) @ gallery.T).ravel())
     np.testing.assert_allclose(rows["kappa_enrolled"], kappa, atol=1e-5)
 
 
@@ -145,46 +145,52 @@ def test_a_recogniser_of_the_defense_compares_protected_strangers(computed_of: C
     done = computed_of(suite(defense='"family-keyed"'), 'experiment[0].evaluated=["toy-a"]')
     (score,) = [s for s in done.plan.stages.values() if s.options.get("metric") == "verification"]
     rows = done.table(score.name, "verification")
-    probes = unit(done.cache.read(score.inputs["strangers"]).tensors["plain"])
-    gallery = unit(done.cache.read(score.inputs["calibration"]).tensors["plain"])
-    own = done.artifact(STRANGERS).tables["faces"]["subject"].to_numpy()
-    people = done.artifact("calibration faces of toy-faces").tables["faces"]["subject"].to_numpy()
-    kappa = highest((probes @ gallery.T)[own[:, None] != people[None, :]])
+    probes, gallery = (
+        unit(done.cache.read(score.inputs[role]).tensors["plain"]) for role in ("strangers", "protected")
+    )
+    assert len(probes) == 12
+    kappa = highest((probes @ gallery.T).ravel())
     np.testing.assert_allclose(rows["kappa_adversary"], kappa, atol=1e-6)
     assert set(rows["compared_with"]) == {"protected"}
 
 
 def test_links_of_strangers(computed_of: ComputedOf) -> None:
-    """The attack compares the first upload of each person with the second ones of all others."""
+    """The attack compares the upload of each stranger with all second uploads of scored people."""
     done = computed_of(suite('{ plugin = "family-linkage", faces = 40, label = "linkage" }'))
     (score,) = [s for s in done.plan.stages.values() if s.options.get("metric") == "links"]
     link = done.plan.stages[score.inputs["stranger_links"]]
     assert (link.options["impostors"], link.units) == (600, 600)  # for 30 scores above a threshold for 5 %
     table = done.cache.read(link.key).tables["scores"].to_pandas()
-    assert len(table) == 12 * 11
-    assert not (table["pair"] == table["partner"]).any()
-    assert not table.duplicated(["pair", "partner"]).any()
+    right = np.unique(done.artifact("evaluation faces of toy-faces").tables["pairs"]["right"].to_numpy())
+    pairs = [(stranger, other) for stranger in range(0, 24, 2) for other in right]
+    assert sorted(zip(table["stranger"], table["partner"], strict=True)) == pairs
     state = {k: np.array(v) for k, v in done.cache.read(link.inputs["state"]).tensors.items()}
-    sides = [done.cache.read(link.inputs[side]).tensors["images"] for side in ("first", "second")]
     with torch.no_grad():
-        found = [network("toy-b")(as_float(images)).double().numpy() - state["mean"] for images in sides]
-    first, second = (unit(side @ state["whitening"]) for side in found)
-    expected = (first[table["pair"]] * second[table["partner"]]).sum(axis=1)
+        found = {}
+        for side in ("first", "second"):
+            sent = done.cache.read(link.inputs[side])
+            plain = network("toy-b")(as_float(sent.tensors["images"])).double().numpy() - state["mean"]
+            shown = sent.tables["samples"]["face"].to_pylist()
+            found[side] = dict(zip(shown, unit(plain @ state["whitening"]), strict=True))
+    expected = [
+        found["first"][a] @ found["second"][b] for a, b in zip(table["stranger"], table["partner"], strict=True)
+    ]
     np.testing.assert_allclose(table["score"], expected, atol=1e-4)
     rows = done.cache.read(score.key).tables["links"].to_pandas()
     np.testing.assert_allclose(rows["kappa"], highest(table["score"].to_numpy()))
     assert set(rows["kappa_people"]) == {12}
-    assert set(rows["kappa_impostors"]) == {132}
-    np.testing.assert_allclose(rows["kappa_fmr_realised"], 6 / 132)
+    assert set(rows["kappa_impostors"]) == {240}
+    np.testing.assert_allclose(rows["kappa_fmr_realised"], 12 / 240)
     assert set(rows["adversary_rule"]) == {"calibration"}
 
 
 def test_few_comparisons_of_links_show_everybody_equally_often(computed_of: ComputedOf) -> None:
-    done = computed_of(suite('{ plugin = "family-linkage", faces = 40 }'), "experiment[0].fmr=0.9")
+    done = computed_of(suite('{ plugin = "family-linkage", faces = 40 }'), "experiment[0].fmr=0.3")
     (score,) = [s for s in done.plan.stages.values() if s.options.get("metric") == "links"]
     table = done.cache.read(score.inputs["stranger_links"]).tables["scores"].to_pandas()
-    assert len(table) == 3 * 12  # of 34 that a threshold for 90 % needs
-    assert set(table["pair"].value_counts()) == set(table["partner"].value_counts()) == {3}
+    assert len(table) == 9 * 12  # of 100 that a threshold for 30 % needs
+    assert set(table["stranger"].value_counts()) == {9}
+    assert set(table["partner"].value_counts()) <= {5, 6}
 
 
 # ---- where it is not possible ----------------------------------------------------------------------------------------
@@ -211,8 +217,11 @@ def test_a_data_set_without_people_for_it(plan_of: PlanOf, monkeypatch: pytest.M
 
 def test_too_few_people_for_a_false_match_rate(plan_of: PlanOf) -> None:
     found = noted(plan_of(suite(), "experiment[0].fmr=0.001"))
-    assert "12 people of the calibration split of toy-faces make 132 impostor pairs, too few" in found
-    assert "raise adversary_people or fmr" in found
+    assert (
+        "12 people of the calibration split of toy-faces make about 240 impostor pairs with the scored ones, too few"
+        in found
+    )
+    assert "raise adversary_people, pairs or fmr" in found
 
 
 def test_few_people_are_a_note(plan_of: PlanOf) -> None:
@@ -221,9 +230,9 @@ def test_few_people_are_a_note(plan_of: PlanOf) -> None:
     assert cell.threshold_note is not None
     assert "rests on 12 people" in cell.threshold_note
     assert (
-        "about 6.6 impostor scores above it at a false match rate of 0.05; expected at least 30" in cell.threshold_note
+        "about 12 impostor scores above it at a false match rate of 0.05; expected at least 30" in cell.threshold_note
     )
-    (cell,) = plan_of(suite(), "experiment[0].adversary_people=30").cells
+    (cell,) = plan_of(suite(), "experiment[0].adversary_people=31").cells
     assert cell.threshold_note is None
 
 
@@ -302,21 +311,22 @@ def test_the_people_and_rates_behind_thresholds_are_shown(families_run: Any, tmp
     assert "scores of 40 people" in seen["threshold of the service"]
     own = seen["threshold of the adversary"]
     assert (
-        "on people of the calibration split, protected and attacked like the scored ones; it has an FMR of 4.9 %" in own
+        "on people of the calibration split, protected and attacked like the scored ones, against the same gallery; it has an FMR of 5 %"
+        in own
     )
-    assert "on 468 impostor scores of 12 people; on scored strangers it has" in own
+    assert "on 120 impostor scores of 10 people; on scored strangers it has" in own
     assert "note: it rests on 12 people" in own
-    assert "on 132 impostor scores of 12 people" in linked["threshold of the adversary"]
+    assert "on 240 impostor scores of 12 people" in linked["threshold of the adversary"]
     adversaries = threshold_tables.adversaries(rows)
-    assert "on 468 impostor scores of 12 people" in adversaries.about
+    assert "on 120 impostor scores of 10 people" in adversaries.about
     assert "They show people of the calibration split" in adversaries.about
     assert "toy-faces: it rests on 12 people" in adversaries.about
     page = render(results)
-    assert "protected and attacked like the scored ones; it has an FMR of 4.9 % on 468 impostor scores" in page
-    assert "pairs of two uploads of people of the calibration split" in page
+    assert "protected and attacked against the same gallery; it has an FMR of 5 % on 120 impostor scores" in page
+    assert "pairs of an upload of people of the calibration split" in page
     export_rows(results, "verification", "csv", tmp_path / "rows.csv")
     table = pd.read_csv(tmp_path / "rows.csv")
     assert set(table["adversary_rule"]) == {"calibration"}
-    assert set(table["adversary_people"]) == {12}
-    assert table["adversary_fmr_realised"][0] == pytest.approx(23 / 468)
+    assert set(table["adversary_people"]) == {10}
+    assert table["adversary_fmr_realised"][0] == pytest.approx(6 / 120)
     assert table["threshold_note"][0].startswith("it rests on 12 people")
