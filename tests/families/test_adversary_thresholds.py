@@ -318,7 +318,7 @@ def test_the_people_and_rates_behind_thresholds_are_shown(families_run: Any, tmp
     assert "on 240 impostor scores of 12 people" in linked["threshold of the adversary"]
     adversaries = threshold_tables.adversaries(rows)
     assert "on 120 impostor scores of 10 people" in adversaries.about
-    assert "They show people of the calibration split" in adversaries.about
+    assert "He ends with pictures of people of the calibration split" in adversaries.about
     assert "toy-faces: it rests on 12 people" in adversaries.about
     page = render(results)
     assert "against the same gallery; it has an FMR of 5 % on 120 impostor scores of 10 people" in page
