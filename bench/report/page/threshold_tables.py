@@ -73,8 +73,8 @@ def adversaries(rows: Rows) -> ThresholdTable:
     about = (
         f"Threshold κ that an adversary sets for an FMR of {rates}, on {size} impostor scores of {people} people: what "
         f"he ends with (uploads or reconstructions) against clean originals of other people. {_whose(list(rules))}"
-        "From the lowest to the highest of all attacks; in brackets the FMR that they realise on the people who are scored, "
-        f"which is the chance level of a match. Leakage is measured at it.{''.join(notes)}"
+        "From the lowest to the highest of all attacks; in brackets the FMR that they realise on the people who are "
+        f"scored, which is the chance level of a match. Leakage is measured at it.{''.join(notes)}"
     )
     return ThresholdTable(grid=_grid(["data set, defense", *models], made), about=about)
 
@@ -84,8 +84,8 @@ _SCORED = (
     "first one is shown. "
 )
 _STRANGERS = (
-    "He ends with pictures of people of the calibration split, who are protected and attacked like the scored ones, and "
-    "compares them with the originals of the scored ones. "
+    "He ends with pictures of people of the calibration split, who are protected and attacked like the scored ones, "
+    "and compares them with the originals of the scored ones. "
 )
 
 
