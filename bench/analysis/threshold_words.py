@@ -14,7 +14,8 @@ from bench.store.schema import ADVERSARY_RULE
 SERVICE, ADVERSARY = "threshold of the service", "threshold of the adversary"
 # On whom an adversary sets his threshold, by the column `ADVERSARY_RULE`; older versions knew one rule only.
 ON: Mapping[str | None, str] = {
-    "calibration": "people of the calibration split, protected and attacked like the scored ones",
+    "calibration": "people of the calibration split, protected and attacked like the scored ones, against the same "
+    "gallery",
     "scored": "scored people, without anybody of the probe's group",
     None: "scored people, without anybody of the probe's group",
 }
@@ -77,12 +78,20 @@ def thresholds_of(results: RunResults, cell: str, note: str | None) -> dict[str,
     return {heading: words for heading, words in found.items() if words}
 
 
+_LINKED: Mapping[str | None, str] = {
+    "calibration": "an upload of people of the calibration split, protected like the scored ones, and one of a scored "
+    "person",
+    "scored": "two uploads of scored people, without anybody of the pair's group",
+    None: "two uploads of scored people, without anybody of the pair's group",
+}
+
+
 def linking(first: Mapping[str, Any]) -> str:
     """Return the threshold of an adversary who links uploads, from a row of links."""
     if first["kappa"] is None or first["kappa"] != first["kappa"]:
         return "none: too few people are scored"
     of = _behind(first["kappa_fmr_realised"], first["kappa_impostors"], first["kappa_people"])
     return (
-        f"κ {first['kappa']:.3f}, the smallest with an FMR of at most {100 * first['fmr']:g} % on pairs of two uploads "
-        f"of {ON[first[ADVERSARY_RULE]]}{of}"
+        f"κ {first['kappa']:.3f}, the smallest with an FMR of at most {100 * first['fmr']:g} % on pairs of "
+        f"{_LINKED[first[ADVERSARY_RULE]]}{of}"
     )

@@ -266,31 +266,53 @@ class AdversaryStages:
     @remembered
     def links(self, client: Client, attacker: AttackAndModel) -> str:
         """Add the stage in which an attack scores pairs of two uploads. Both pictures of a pair are protected for it,
-        whatever side the experiment protects for verification. Of people of the calibration split, pairs of two people
-        are scored, as many as a threshold needs."""
+        whatever side the experiment protects for verification."""
+        first, second = self._linked(client)
+        inputs = {"faces": self.client.faces(client), "first": first, "second": second}
+        return self._links(client, attacker, inputs, {}, self.pairs)
+
+    @remembered
+    def links_of_strangers(self, client: Client, attacker: AttackAndModel) -> str:
+        """Add the stage in which an attack scores pairs of an upload of somebody of the calibration split and a second
+        upload of a scored person: as many as a threshold needs, since each is a call of the attack."""
+        others = client._replace(people="calibration", side="probe")
+        faces = self.client.faces(others)
+        first = self.client.protect(others, client.dataset, faces, self.client.probes(others))
+        inputs = {"faces": self.client.faces(client), "strangers_faces": faces, "first": first}
+        wanted = math.ceil(ENOUGH / self.experiment.fmr)
+        inputs["second"] = self._linked(client)[1]
+        return self._links(client, attacker, inputs, {"impostors": wanted}, wanted)
+
+    def _linked(self, client: Client) -> tuple[str, str]:
+        """Add the stages in which both pictures of pairs are protected."""
         sides: tuple[Side, Side] = ("both", "both") if client.side == "both" else ("probe", "gallery")
-        faces, pairs = self.client.faces(client), self.client.shown_pairs(client)
+        faces = self.client.faces(client)
         first, second = (
             self.client.protect(client._replace(side=side), client.dataset, faces, self.client.probes(client))
             for side in sides
         )
-        wanted = math.ceil(ENOUGH / self.experiment.fmr) if client.people == "calibration" else pairs
+        return first, second
+
+    def _links(
+        self,
+        client: Client,
+        attacker: AttackAndModel,
+        inputs: Mapping[str, str],
+        options: Mapping[str, Any],
+        count: int,
+    ) -> str:
         attack: Attack = self.instances.of(attacker.attack)
         assert attacker.evaluated is not None
         mflops = self.instances.of(attacker.evaluated).mflops * (1 + attack.passes())
         return self.graph.stage(
             "attack",
-            f"links of {self.graph.name(first)} by {self.named(attacker)}",
+            f"links of {self.graph.name(inputs['first'])} by {self.named(attacker)}",
             f"attack:{attacker.attack.name}",
             components=self.roles(client, attacker),
-            options={
-                **self.seen(client, attacker.attack),
-                **self.graph.checks_attacks,
-                **({"impostors": wanted} if client.people == "calibration" else {}),
-            },
-            inputs={"faces": faces, "first": first, "second": second, **self.state(client, attacker)},
+            options={**self.seen(client, attacker.attack), **self.graph.checks_attacks, **options},
+            inputs={**inputs, **self.state(client, attacker)},
             seed=self.graph.seed("links", attacker.attack.name, client.dataset.name, client.repeat),
-            units=wanted,
+            units=count,
             unit_cost=1e-3 + 4 * forward_cost(mflops),
-            size=wanted * 30,
+            size=count * 30,
         )

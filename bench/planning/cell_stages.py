@@ -222,7 +222,7 @@ class CellStages:
         attacker = AttackAndModel(attack, evaluated)
         inputs = {"protected": self.embedded(client, attacker, intermediate.key), **self.clean(client, attacker)}
         if strangers == "calibration":
-            others = client._replace(people="calibration")
+            others = client._replace(people="calibration", side="gallery" if client.side == "gallery" else "probe")
             first = self.first(attack)
             key = self.adversary.reconstruct(others, first, self.sent(others)) if first else self.sent(others)
             inputs |= {"strangers_faces": self.faces(others), STRANGERS: self.embedded(others, attacker, key)}
@@ -373,7 +373,7 @@ class CellStages:
         links = self.adversary.links(client, attacker)
         inputs = {"faces": self.scored(client.dataset), "links": links}
         if strangers == "calibration":
-            inputs["stranger_links"] = self.adversary.links(client._replace(people="calibration"), attacker)
+            inputs["stranger_links"] = self.adversary.links_of_strangers(client, attacker)
         return self.graph.stage(
             "score",
             f"score of {self.graph.name(links)}",

@@ -1,8 +1,9 @@
 """On whose pictures an adversary sets his threshold, and how much it rests on. No torch.
 
 *Strangers* are people of the calibration split. A few of their pictures are protected and attacked exactly as those of
-the scored people are, so that impostor pairs with them are of the kind that the adversary sees. Each picture costs as
-much as a scored one; their number is a compromise, which docs/design/metrics.md gives reasons for.
+the scored people are, and compared with the gallery, so that these impostor pairs are of the kind that the adversary
+sees. Each picture costs as much as a scored one; their number is a compromise, which docs/design/metrics.md gives
+reasons for.
 """
 
 from __future__ import annotations
@@ -65,10 +66,9 @@ class Strangers:
         return min(there, self.experiment.adversary_people)
 
     def expected(self, dataset: Component) -> float:
-        """Return how many impostor scores are expected above the threshold, of all pairs of a protected picture of one
-        stranger with a picture of another."""
-        people = self.people(dataset)
-        return people * (people - 1) * self.experiment.fmr
+        """Return about how many impostor scores are expected above the threshold, of all pairs of a protected picture
+        of a stranger with a picture of a scored person, one in each pair."""
+        return self.people(dataset) * self.experiment.pairs * self.experiment.fmr
 
     @remembered
     def too_few(self, dataset: Component) -> str | None:
@@ -81,8 +81,9 @@ class Strangers:
             )
         if self.expected(dataset) < 1:
             return (
-                f"{people} people of the calibration split of {dataset.label} make {people * (people - 1):,} impostor "
-                f"pairs, too few for a false match rate of {self.experiment.fmr:g}; raise adversary_people or fmr"
+                f"{people} people of the calibration split of {dataset.label} make about "
+                f"{people * self.experiment.pairs:,} impostor pairs with the scored ones, too few for a false match "
+                f"rate of {self.experiment.fmr:g}; raise adversary_people, pairs or fmr"
             )
         return None
 
@@ -95,7 +96,8 @@ class Strangers:
         people = self.people(dataset)
         return (
             f"it rests on {people} people of the calibration split of {dataset.label}, with about {expected:.2g} "
-            f"impostor scores above it; expected at least {ENOUGH} (the rule of 30); raise adversary_people, or fmr"
+            f"impostor scores above it at a false match rate of {self.experiment.fmr:g}; expected at least {ENOUGH} "
+            "(the rule of 30); raise adversary_people, pairs or fmr"
         )
 
     def without_further_pictures(self, dataset: Component, defense: Component, attack: Component) -> str | None:

@@ -37,13 +37,14 @@ def link_uploads(job: Job) -> Artifact:
     """Let an attack score pairs of two uploads.
 
     These are the pairs of the faces, and each first upload with the second one of another pair, which shows somebody
-    else. With the option ``impostors`` they are so many pairs of two people of the calibration split.
+    else. With the option ``impostors``, so many first uploads of people of the calibration split are compared with the
+    second ones instead.
     """
     check_learnt(job)
     faces, pairs = read_faces(job.input("faces")), read_pairs(job.input("faces"))
     linker = _Linker(job, faces)
     if "impostors" in job.stage.options:
-        return _link_strangers(job, linker, pairs)
+        return _link_strangers(job, linker, np.unique(pairs.right))
     order = np.random.default_rng(job.stage.seed).permutation(len(pairs.left))
     partner = other_pairs(faces.subjects[pairs.left], faces.subjects[pairs.right], order)
     found, permuted = [], []
@@ -63,17 +64,18 @@ def link_uploads(job: Job) -> Artifact:
     return Artifact(tables={"scores": pa.table(columns)}, facts=again)
 
 
-def _link_strangers(job: Job, linker: _Linker, pairs: Pairs) -> Artifact:
-    """Score each first upload with the second ones of the people after it, so that all people occur equally often."""
-    n = len(pairs.left)
-    rounds = min(n - 1, -(-job.stage.options["impostors"] // n))
-    pair = np.repeat(np.arange(n), rounds)
-    partner = (pair + np.tile(np.arange(1, rounds + 1), n)) % n
+def _link_strangers(job: Job, linker: _Linker, second: NDArray[np.int64]) -> Artifact:
+    """Score the uploads of strangers with some of the ``second`` uploads each, so that all occur equally often."""
+    check_learnt(job, "strangers_faces")
+    first = linker.first.faces
+    each = min(len(second), -(-job.stage.options["impostors"] // len(first)))
+    left = np.repeat(first, each)
+    right = second[np.arange(len(left)) % len(second)]
     found = []
     with observed(job.component("attack"), linker.attack, job.cache.root):
-        for part in job.batches(len(pair)):
-            found.append(linker.scores(pairs.left[pair[part]], pairs.right[partner[part]]))
-    return Artifact(tables={"scores": pa.table({"score": np.concatenate(found), "pair": pair, "partner": partner})})
+        for part in job.batches(len(left)):
+            found.append(linker.scores(left[part], right[part]))
+    return Artifact(tables={"scores": pa.table({"score": np.concatenate(found), "stranger": left, "partner": right})})
 
 
 class _Linker:
@@ -84,13 +86,15 @@ class _Linker:
         self.job = job
         self.attack: Attack = build(component)
         self.plugin = f"attack {component.label}"
-        self.ids = faces.sample_ids
+        strangers = "strangers_faces" in job.stage.inputs
+        self.first_ids = read_faces(job.input("strangers_faces")).sample_ids if strangers else faces.sample_ids
+        self.second_ids = faces.sample_ids
         self.first, self.second = _Sent(job, "first"), _Sent(job, "second")
         self.capabilities, self.state = attack_capabilities(job, self.attack, faces.images), read_state(job)
 
     def scores(self, left: NDArray[np.int64], right: NDArray[np.int64]) -> NDArray[Any]:
         """Return the link scores of the first uploads of some faces and the second uploads of others."""
-        names = [f"{self.ids[a]}/{self.ids[b]}" for a, b in zip(left, right, strict=True)]
+        names = [f"{self.first_ids[a]}/{self.second_ids[b]}" for a, b in zip(left, right, strict=True)]
         ctx = self.job.context(self.plugin, self.capabilities, state=self.state, sample_ids=names)
         return contracts.link_checked(self.attack, self.first.received(left), self.second.received(right), ctx)
 
@@ -111,8 +115,8 @@ class _Sent:
 
 def score_links(job: Job) -> Artifact:
     """Score links, one row per pair of two uploads: the score, the share of impostor pairs that it exceeds, and the
-    threshold that the adversary sets on pairs of two people of the calibration split, or on those of scored people
-    without the own ones; and what the score of permuted pairs gives.
+    threshold that the adversary sets on pairs of a person of the calibration split and a scored one, or of two scored
+    people other than the own ones; and what the score of permuted pairs gives.
     """
     source = job.input("faces")
     faces, pairs = read_faces(source), read_pairs(source)
@@ -169,7 +173,7 @@ def _on_others(
 def _on_strangers(job: Job, n: int) -> CrossFitted:
     """Return the threshold on people of the calibration split, for each of ``n`` pairs."""
     table = job.input("stranger_links").tables["scores"]
-    scores, people = table["score"].to_numpy(), len(np.unique(table["pair"].to_numpy()))
+    scores, people = table["score"].to_numpy(), len(np.unique(table["stranger"].to_numpy()))
     kappa = threshold_at_fmr(scores, float(job.stage.options["fmr"]))
     return CrossFitted(
         kappa=np.full(n, kappa),

@@ -91,11 +91,12 @@ def learnt(state: Mapping[str, NDArray[Any]], source: Artifact) -> Artifact:
     return Artifact(tensors=state, tables=shown.table(), facts=shown.facts)
 
 
-def check_learnt(job: Job) -> None:
+def check_learnt(job: Job, role: str = "faces") -> None:
     """Raise `ContractError` if the state of a stage was learnt from people or pictures that are scored, if it has
-    targets that show some, or if its further pictures of scored people are scored themselves."""
+    targets that show some, or if its further pictures of scored people are scored themselves. ``role`` is that of the
+    input with the scored faces."""
     others = {name: job.input(name) for name in ("state", "targets", "enrolment") if name in job.stage.inputs}
-    scored = Shown.in_faces(job.input("faces")) if others else None
+    scored = Shown.in_faces(job.input(role)) if others else None
     if scored and "state" in others:
         check_apart(scored, Shown.learnt_from(others["state"]))
     if scored and "targets" in others:

@@ -1,5 +1,6 @@
 """Strangers: people of the calibration split who are protected like the scored people, so that an adversary sets his
-threshold on impostors of the kind that he really sees.
+threshold on impostors of the kind that he really sees: pictures of strangers, as he ends with them, against the gallery
+that he searches.
 
 The first picture of each takes the place of the left picture of a pair, and the second that of the right one.
 """
@@ -13,11 +14,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from bench.core.errors import ContractError
-from bench.metrics.impostors import ImpostorThreshold, impostor_threshold
 from bench.stages.stage_inputs import Job, protected_rows, read_faces, read_pairs
 from bench.store.artifacts import Artifact
 
 Rows = NDArray[np.int64]
+Probes = tuple[NDArray[Any], Rows]  # embeddings (n, d) and the people whom they show
 
 
 def first_and_second(subjects: NDArray[np.int64]) -> tuple[Rows, Rows]:
@@ -54,33 +55,16 @@ def faces_of_strangers(job: Job) -> Artifact:
     )
 
 
-def thresholds_on_strangers(job: Job, side: str) -> tuple[ImpostorThreshold, ImpostorThreshold]:
-    """Return the thresholds that an adversary sets on strangers: against their originals, and against pictures as they
-    are enrolled.
+def sent_by_strangers(job: Job, side: str) -> Probes:
+    """Return the embeddings of what the adversary ends with of strangers' pictures on the protected ``side`` of pairs,
+    which for ``both`` is the left one, with the people whom they show."""
+    source = job.input("strangers_faces")
+    shown = protected_rows(read_pairs(source), "gallery" if side == "gallery" else "probe")
+    return job.input("strangers").tensors["plain"], read_faces(source).subjects[shown]
 
-    What is protected, on one ``side`` of pairs or on ``both``, is that of the strangers; clean pictures are those of
-    all people of the calibration split with two pictures. The recogniser of a defense embeds protected pictures only,
-    so the calibration split is protected for it too.
-    """
-    source, fmr = job.input("strangers_faces"), float(job.stage.options["fmr"])
-    people, pairs = read_faces(source).subjects, read_pairs(source)
-    chosen = protected_rows(pairs, side)
-    found = job.input("strangers").tensors["plain"]
-    protected = np.zeros((len(people), found.shape[1]), found.dtype)
-    protected[chosen] = found
-    clean, whom = job.input("calibration").tensors["plain"], read_faces(job.input("calibration_faces")).subjects
-    first, second = first_and_second(whom)
 
-    def against(probes: tuple[Any, Rows], shown: tuple[Any, Rows]) -> ImpostorThreshold:
-        return impostor_threshold(probes[0], shown[0], probes[1], shown[1], fmr)
-
-    def of_strangers(rows: Rows) -> tuple[Any, Rows]:
-        return protected[rows], people[rows]
-
-    def originals(rows: Rows) -> tuple[Any, Rows]:
-        return clean[rows], whom[rows]
-
-    alike = {"probe": first, "gallery": second, "both": np.concatenate([first, second])}[side]
-    sent = originals(first) if side == "gallery" else of_strangers(pairs.left)
-    enrolled = originals(second) if side == "probe" else of_strangers(pairs.right)
-    return against(of_strangers(chosen), originals(alike)), against(sent, enrolled)
+def clean_strangers(job: Job) -> Probes:
+    """Return the embeddings of the first clean pictures of all people of the calibration split, with the people."""
+    people = read_faces(job.input("calibration_faces")).subjects
+    first, _ = first_and_second(people)
+    return job.input("calibration").tensors["plain"][first], people[first]

@@ -16,7 +16,7 @@ from bench.core.errors import ContractError
 from bench.metrics import impostors, recognition
 from bench.metrics.arrays import Floats, slices, unit_rows
 from bench.stages.stage_inputs import Job, protected_rows, read_faces, read_pairs
-from bench.stages.strangers import thresholds_on_strangers
+from bench.stages.strangers import clean_strangers, sent_by_strangers
 from bench.store.artifacts import Artifact
 from bench.store.schema import ADVERSARY_RULE
 
@@ -220,9 +220,17 @@ def _adversary(job: Job, c: _Compared, calibrated: Floats) -> dict[str, Any]:
 
 
 def _of_strangers(job: Job, c: _Compared) -> _Applied:
-    """Return the thresholds that are set on people of the calibration split, the same for all pairs."""
-    n = len(c.pairs.left)
-    originals, enrolled = thresholds_on_strangers(job, c.side)
+    """Return the thresholds that are set on people of the calibration split, the same for all pairs.
+
+    Their pictures are compared with the galleries of the scored people, in which no stranger is: a gallery may hold a
+    picture that many others resemble, and the adversary knows his gallery.
+    """
+    n, fmr, people, shown = len(c.pairs.left), job.stage.options["fmr"], c.faces.subjects, np.unique(c.pairs.right)
+    probes, who = sent_by_strangers(job, c.side)
+    originals = impostors.impostor_threshold(probes, c.originals[c.chosen], who, people[c.chosen], fmr)
+    if c.side == "gallery":
+        probes, who = clean_strangers(job)
+    enrolled = impostors.impostor_threshold(probes, c.gallery[shown], who, people[shown], fmr)
     return _Applied(
         kappa=np.full(n, originals.kappa),
         enrolled=np.full(n, enrolled.kappa),

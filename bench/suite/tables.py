@@ -98,7 +98,7 @@ class ExperimentTable(StrictTable):
     fmr: Annotated[float, Field(gt=0, lt=1)] = 0.01
     threshold: Literal["fmr", "accuracy"] = "fmr"
     adversary_threshold: Literal["scored", "calibration"] = "scored"
-    adversary_people: Annotated[int, Field(ge=2, le=5000)] = 100
+    adversary_people: Annotated[int, Field(ge=2, le=5000)] = 60
     upload: Literal["images", "features"] = "images"
     split: str = "last"
     auxiliary: Reference | None = None

@@ -72,9 +72,9 @@ def adversaries(rows: Rows) -> ThresholdTable:
     notes = dict.fromkeys(f" {c.dataset}: {c.threshold_note}." for c in rows.cells if c.threshold_note)
     about = (
         f"Threshold κ that an adversary sets for an FMR of {rates}, on {size} impostor scores of {people} people: what "
-        f"he ends with (uploads or reconstructions) against clean originals of other people. {_whose(list(rules))}From "
-        "the lowest to the highest of all attacks; in brackets the FMR that they realise on the people who are scored, "
-        f"which is the chance level of a match. Leakage is measured at it.{''.join(notes)}"
+        f"he ends with (uploads or reconstructions) against clean originals of other people. {_whose(list(rules))}"
+        "From the lowest to the highest of all attacks; in brackets the FMR that they realise on the people who are "
+        f"scored, which is the chance level of a match. Leakage is measured at it.{''.join(notes)}"
     )
     return ThresholdTable(grid=_grid(["data set, defense", *models], made), about=about)
 
@@ -84,7 +84,8 @@ _SCORED = (
     "first one is shown. "
 )
 _STRANGERS = (
-    "They show people of the calibration split, whose pictures are protected and attacked like the scored ones. "
+    "He ends with pictures of people of the calibration split, who are protected and attacked like the scored ones, "
+    "and compares them with the originals of the scored ones. "
 )
 
 
@@ -92,7 +93,11 @@ def _whose(rules: Sequence[str]) -> str:
     """Return on whom adversaries set their thresholds, as sentences."""
     if rules == ["calibration"]:
         return _STRANGERS
-    return f"{_STRANGERS}Where that is not possible, they show scored people. {_SCORED}" if len(rules) > 1 else _SCORED
+    return (
+        f"{_STRANGERS}Where that is not possible, all pictures show scored people. {_SCORED}"
+        if len(rules) > 1
+        else _SCORED
+    )
 
 
 def _shown(threshold: Threshold) -> str:
