@@ -14,10 +14,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Literal
 
-from annotated_types import Ge, Gt
 from bench_attributes import CLASSES, WEIGHTS
+from bench_learners.parameters import AdaptationParameters
 
 from bench import Attack, hookimpl
 
@@ -40,7 +40,7 @@ _FROM = {"clean": "unprotected faces", "defense": "protected faces"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class AttributeProbe(Attack):
+class AttributeProbe(AdaptationParameters, Attack):
     """Reads an attribute out of embeddings with logistic regression, or a number (``age``) with ridge regression.
 
     - ``of``: whose embeddings: ``outsider``, those of the evaluated model as it is; ``adapted``, those of a copy of it
@@ -48,8 +48,8 @@ class AttributeProbe(Attack):
       those of the authorised model, which the service itself has
     - ``learns``: whether the probe learns from embeddings of ``clean`` auxiliary faces or of protected ones
       (``defense``)
-    - ``faces``: the largest number of auxiliary faces; the strength of the regularisation is chosen on a fifth of their
-      people, who are held out
+    - ``faces``, ``held_out``: the largest number of auxiliary faces, and the share of their people on whom the strength
+      of the regularisation is chosen and the adapting ends early
     - ``attribute``: the attribute, as the data set names it; ``names``: its classes, which are known for ``gender``,
       ``emotion`` and ``group`` of the built-in data sets; an ``age`` has none
     """
@@ -61,9 +61,6 @@ class AttributeProbe(Attack):
     learns: Learns = "clean"
     attribute: str = "gender"
     names: tuple[str, ...] = ()
-    faces: Annotated[int, Ge(4)] = 1600
-    steps: Annotated[int, Ge(1)] = 200
-    rate: Annotated[float, Gt(0)] = 2e-3
 
     def __post_init__(self) -> None:
         """Check that the classes of the attribute are known. Raises ValueError."""
@@ -103,7 +100,7 @@ class AttributeProbe(Attack):
 
     def fit_seconds(self) -> float:
         """Return the seconds of embedding the faces, and of adapting the recogniser."""
-        return 0.02 * self.faces + (1.5 * self.steps if self.of == "adapted" else 0)
+        return 0.02 * self.faces + (0.013 * self.steps * self.batch if self.of == "adapted" else 0)
 
     def classes(self) -> Mapping[str, Sequence[str]]:
         """Return the classes of the attribute; none for an age."""
@@ -123,12 +120,11 @@ class AttributeProbe(Attack):
 
 
 @dataclass(frozen=True, kw_only=True)
-class AttributesAdapted(Attack):
+class AttributesAdapted(AdaptationParameters, Attack):
     """Trains the built-in attribute network further on protected pictures of auxiliary people whose labels are known.
 
-    ``attributes``: the attributes to estimate, by default all that the network knows. The training ends early, after
-    the step that was best for a fifth of the people, who are held out. Skipped on real faces, because the network was
-    trained on generated ones.
+    ``attributes``: the attributes to estimate, by default all that the network knows. Skipped on real faces, because
+    the network was trained on generated ones.
     """
 
     sees = frozenset({"images", "defense", "labels"})
@@ -139,10 +135,6 @@ class AttributesAdapted(Attack):
     license = "same as this project (trained on generated faces)"
 
     attributes: tuple[Literal["age", "gender", "emotion", "group"], ...] = ()
-    faces: Annotated[int, Ge(4)] = 1600
-    steps: Annotated[int, Ge(1)] = 300
-    batch: Annotated[int, Ge(2)] = 64
-    rate: Annotated[float, Gt(0)] = 2e-3
 
     def __post_init__(self) -> None:
         """Check that no attribute is named twice. Raises ValueError."""

@@ -17,14 +17,13 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from bench import ContractError
-from bench_probes.labels import HELD_OUT, UNKNOWN, targets
+from bench_probes.labels import UNKNOWN, targets
 
 if TYPE_CHECKING:
     from bench import Context, Examples
     from bench_probes import AttributesAdapted
 
 _YEARS = 15.0  # The unit of the age loss, about one standard deviation of the ages.
-_PATIENCE = 3
 
 
 def adapt(params: AttributesAdapted, examples: Examples, ctx: Context) -> dict[str, Tensor]:
@@ -35,7 +34,7 @@ def adapt(params: AttributesAdapted, examples: Examples, ctx: Context) -> dict[s
     classes = params.classes()
     labels = {name: targets(examples, name, classes.get(name, ()), ctx).to(ctx.device) for name in params.estimated}
     generator = ctx.generator()
-    learning, held_out = split(np.asarray(examples.subjects), HELD_OUT, generator)
+    learning, held_out = split(np.asarray(examples.subjects), params.held_out, generator)
     network = from_half(load_file(params.weights())).to(ctx.device)
     order = batches(learning, params.batch, generator)
 
@@ -53,7 +52,16 @@ def adapt(params: AttributesAdapted, examples: Examples, ctx: Context) -> dict[s
         parts = np.array_split(held_out, -(-len(held_out) // params.batch))
         return sum(float(_loss(network, images(part), labels, part)) * len(part) for part in parts) / len(held_out)
 
-    fit(network, loss, on_others, steps=params.steps, rate=params.rate, patience=_PATIENCE, ctx=ctx)
+    fit(
+        network,
+        loss,
+        on_others,
+        steps=params.steps,
+        rate=params.rate,
+        patience=params.patience,
+        ctx=ctx,
+        statistics=params.statistics,
+    )
     return state_of(network)
 
 

@@ -14,7 +14,6 @@ from bench import DataError
 if TYPE_CHECKING:
     from bench import Context, Examples
 
-HELD_OUT = 0.2  # The share of the people who are held out.
 UNKNOWN = -1  # The class of a face without a label.
 
 
