@@ -49,8 +49,8 @@ class CellStages:
         first = self.first(attack)
         intermediate = self.reconstructed(client, first) if first else self.uploaded(client)
         if outputs == "attributes":
-            own = [self.attribute_score(client, attack, intermediate.key)]
-            if evaluated is not None:
+            own = [self.attribute_score(client, self.estimator(attack, evaluated), intermediate.key)]
+            if evaluated is not None and self.experiment.noise_levels:
                 own.append(self.trade_off(client, attack, evaluated))
         elif outputs == "links":
             own = [self.link_score(combination)]
@@ -385,17 +385,23 @@ class CellStages:
             size=self.pairs * 100,
         )
 
+    def estimator(self, attack: Component, evaluated: Component | None) -> AttackAndModel:
+        """Return an attack that estimates attributes, with the evaluated model if it does so with that."""
+        return AttackAndModel(attack, evaluated if self.adversary.adversaries.recognises(attack) else None)
+
     @remembered
-    def attribute_score(self, client: Client, attack: Component, seen: str) -> str:
+    def attribute_score(self, client: Client, attacker: AttackAndModel, seen: str) -> str:
         """Add the score with one row per image and attribute: the estimate on the image of the stage ``seen`` against
         that on the original, or against the label of the original if an attack learns from labels or reads a
         representation, which originals do not have."""
         graph, dataset = self.graph, client.dataset
+        attack = attacker.attack
         faces, alone = self.scored(dataset), self.alone(attack)
         calibration = graph.faces(dataset, "calibration")
 
         def estimates(images: str, count: int) -> str:
-            return self.adversary.estimates(client, alone, images, count, rebuilt=attack.via is not None)
+            found = attacker._replace(attack=alone)
+            return self.adversary.estimates(client, found, images, count, rebuilt=attack.via is not None)
 
         inputs = {"faces": faces, "received": estimates(seen, self.probes(client))}
         by_label = not attack.via and self.instances.reads_representation(client.defense, attack)
@@ -406,7 +412,7 @@ class CellStages:
             inputs["calibration_faces"] = calibration
         return graph.stage(
             "score",
-            f"{attack.label} of {graph.name(seen)}",
+            f"{self.adversary.named(attacker)} of {graph.name(seen)}",
             "score:attributes",
             components={"attack": (alone,)},
             options={"metric": "attributes", **self.protected_side(client)},
@@ -424,7 +430,7 @@ class CellStages:
         if via is not None and self.instances.of(via).trains_on != "nothing":
             inputs["state"] = self.adversary.fit_attack(client, AttackAndModel(via, None))
         if via is None and self.instances.of(attack).trains_on != "nothing":
-            inputs["estimator"] = self.adversary.fit_attack(client, AttackAndModel(attack, None))
+            inputs["estimator"] = self.adversary.fit_attack(client, self.estimator(attack, evaluated))
         components: dict[ComponentRole, tuple[Component, ...]] = {
             "attack": (self.alone(attack),),
             "model": (evaluated,),
