@@ -11,7 +11,7 @@ from typing import Any, cast, get_args
 import pandas as pd
 
 from bench.analysis.table_model import Role
-from bench.core.domain import Goal
+from bench.core.domain import Control, Goal
 from bench.core.text import set_label
 
 UPLOAD = ("experiment", "dataset", "defense", "authorised", "repeat", "attack")
@@ -29,7 +29,8 @@ class CellRow:
     ``learner_overlap`` and ``training_overlap`` are those of `bench.core.domain.Cell`; None also where an older version
     of bench did not record them. ``goal`` is what the defense is for, ``protects`` the side of pairs that is protected,
     ``surrogates`` the models that the client used in place of unknown ones, and ``bound`` its formal guarantee as JSON,
-    empty if it gives none. ``unstable`` says what differed when the host protected some faces again.
+    empty if it gives none. ``control`` is what the tester must find if the defense is a control (see `bench.Defense`),
+    None if it is a protection to be judged. ``unstable`` says what differed when the host protected some faces again.
     """
 
     cell: str
@@ -76,6 +77,7 @@ class CellRow:
     protects: str = "probe"
     surrogates: tuple[str, ...] = ()
     bound: str = ""
+    control: Control | None = None
     unstable: str = ""
 
     @property
@@ -164,6 +166,7 @@ def cell_row_of(row: Mapping[Any, Any]) -> CellRow:
         protects=text("protects") or "probe",
         surrogates=_labels(row.get("surrogates")),
         bound=text("bound") or "",
+        control=cast("Control | None", text("control")),
         unstable=text("unstable") or "",
         protect=tuple(json.loads(text("protect") or "[]")),
     )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from bench.api.files import named_files
 from bench.api.types import Bound, Faces, Protected, Received
-from bench.core.domain import Goal, Side
+from bench.core.domain import Control, Goal, Side
 from bench.core.errors import ContractError
 
 if TYPE_CHECKING:
@@ -42,6 +42,9 @@ class Defense(ABC):
       for it. ``recognition``: the authorised models still recognise the person. ``appearance``: people still see the
       same face, and no model recognises it (cloaks). ``anonymity``: nobody recognises the person, and something else
       is kept, such as attributes. ``template``: a recogniser of its own matches protected with protected faces
+    - ``control``: what the benchmark must find of a defense whose answer is known, with which it is tested itself:
+      ``leaks`` (everything), ``safe`` (nothing can leak), ``learnable`` (attackers who learn from its own pictures
+      succeed, and nobody else does); None for a protection that is to be judged
     - ``protects``: the sides of a verification pair that it can protect: ``probe`` (the picture that is sent),
       ``gallery`` (the picture that is enrolled), ``both``; an experiment chooses one of them
     - ``needs``: the capabilities that it uses. A method of the context whose capability is not declared raises
@@ -74,6 +77,7 @@ class Defense(ABC):
     """
 
     goal: ClassVar[Goal] = "recognition"
+    control: ClassVar[Control | None] = None
     protects: ClassVar[frozenset[Side]] = frozenset({"probe"})
     needs: ClassVar[frozenset[Need]] = frozenset()
     sends: ClassVar[frozenset[Literal["image", "feature", "representation"]]] = frozenset({"image"})

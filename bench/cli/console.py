@@ -205,6 +205,7 @@ def print_plan(plan: Plan, cache: Cache, registry: Registry) -> None:
             "goal": c.goal,
             "protects": c.protects,
             "bound": None if c.bound is None else json.loads(c.bound),
+            "control": c.control,
             "repeat": c.repeat,
             "pairs": c.pairs,
             "learner_overlap": c.learner_overlap,

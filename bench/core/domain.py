@@ -28,6 +28,8 @@ CellRole = Literal[
 ]  # in cells
 # What a defense is for, which decides what counts as its utility (see `bench.api.defense.Defense`).
 Goal = Literal["recognition", "appearance", "anonymity", "template"]
+# What the tester must find of a defense whose answer is known (see `bench.api.defense.Defense`).
+Control = Literal["leaks", "safe", "learnable"]
 Side = Literal["probe", "gallery", "both"]  # which pictures of a pair are protected: the left, the right, both
 MAX_REPEATS = 1000  # of an experiment
 StageKind = Literal["faces", "embed", "fit_defense", "protect", "fit_attack", "attack", "score"]
@@ -101,6 +103,7 @@ class Cell:
     - ``goal``: what the defense is for, which decides what counts as its utility
     - ``protects``: which pictures of a pair are protected: ``probe``, ``gallery`` or ``both``
     - ``bound``: the formal guarantee of the defense as JSON; None if it gives none
+    - ``control``: what the tester must find if the defense is a control; None if it is a protection to be judged
     - ``outputs``: what the attack returns: ``recognition``, ``images``, ``attributes`` or ``links``
     - ``embeds``: True if the attack embeds pictures itself; False if the evaluated model does, as it is
     - ``insider``: True if the attack uses the whole authorised models: it is the authorised service itself
@@ -133,6 +136,7 @@ class Cell:
     goal: Goal = "recognition"
     protects: Side = "probe"
     bound: str | None = None
+    control: Control | None = None
     outputs: str = "recognition"
     embeds: bool = False
     insider: bool = False

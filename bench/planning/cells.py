@@ -142,6 +142,7 @@ class ExperimentPlanner:
             goal=instance.goal,
             protects=client.side,
             bound=self.bound(defense),
+            control=instance.control,
             splits=splits,
             outputs=adversary.outputs,
             embeds=adversary.embeds,

@@ -24,7 +24,7 @@ from bench.api.hookspecs import Model
 from bench.api.metric import Metric
 from bench.api.search_paths import expand
 from bench.core.content_keys import joined_digest
-from bench.core.domain import Component, Goal, Kind, Origin, Side
+from bench.core.domain import Component, Control, Goal, Kind, Origin, Side
 from bench.core.errors import BenchError, PluginError, SuiteError, UntrustedError, did_you_mean, error_text
 from bench.core.packages import DISTRIBUTION
 from bench.core.provenance import file_sha256
@@ -106,11 +106,13 @@ _DECLARED: Mapping[str, Mapping[str, tuple[Any, ...]]] = {
     },
     "defense": {
         "goal": typing.get_args(Goal),
+        "control": typing.get_args(Control),
         "protects": typing.get_args(Side),
         "needs": typing.get_args(Need),
         "sends": ("image", "feature", "representation"),
     },
 }
+_OPTIONAL = frozenset({"control"})  # Declarations that may be None.
 
 
 def check_declarations(kind: Kind, name: str, instance: Any) -> None:
@@ -121,7 +123,7 @@ def check_declarations(kind: Kind, name: str, instance: Any) -> None:
     for declaration, known in _DECLARED.get(kind, {}).items():
         found = getattr(instance, declaration)
         for value in sorted(found, key=str) if isinstance(found, frozenset | set) else [found]:
-            if value not in known:
+            if value not in known and not (declaration in _OPTIONAL and value is None):
                 raise PluginError(
                     f"{kind} {name}: {declaration}: expected one of {', '.join(known)}, found {value!r}; "
                     f"{did_you_mean(str(value), known)}"

@@ -15,7 +15,7 @@ from typing import Any
 
 import pandas as pd
 
-from bench.analysis.tables.goals import SIDES, bound_in_words, goal_in_words
+from bench.analysis.tables.goals import CONTROLS, SIDES, bound_in_words, goal_in_words
 from bench.core.errors import StorageError, did_you_mean
 from bench.core.people import LEARNT_FROM, TRAINED_ON
 from bench.core.text import set_label
@@ -246,8 +246,8 @@ def _words(results: RunResults, cell: Row, parts: Sequence[ExplainedComponent]) 
 
 
 def _purpose(cell: Row) -> dict[str, str]:
-    """Return what the defense of a cell is for, which pictures it protects, the surrogate models of the client, and the
-    formal guarantee, as far as the run recorded them."""
+    """Return what the defense of a cell is for, which pictures it protects, the surrogate models of the client, the
+    formal guarantee, and what a control must show, as far as the run recorded them."""
     found = {}
     if cell["goal"]:
         found["goal"] = goal_in_words(cell["goal"])
@@ -255,6 +255,8 @@ def _purpose(cell: Row) -> dict[str, str]:
         found["protects"] = SIDES[cell["protects"]]
     if cell["surrogates"]:
         found["surrogates"] = f"{', '.join(cell['surrogates'])}; the client uses them in place of unknown models"
+    if cell.get("control"):
+        found["control"] = CONTROLS[cell["control"]]
     if cell["bound"]:
         found["formal guarantee"] = bound_in_words(cell["bound"])
     return found

@@ -180,6 +180,7 @@ class Planner:
             goal=row["goal"] or "recognition",
             protects=row["protects"] or "probe",
             bound=row["bound"],
+            control=row.get("control"),
             outputs=row["outputs"] or "recognition",
             embeds=bool(row.get("embeds")),
             insider=bool(row.get("insider")),

@@ -41,6 +41,7 @@ def cell_row(outcome: Outcome, registry: Registry, unstable: Mapping[str, str] =
         "goal": cell.goal,
         "protects": cell.protects,
         "bound": cell.bound,
+        "control": cell.control,
         "attack": cell.attack.label,
         "via": cell.attack.via.label if cell.attack.via else None,
         "upload": cell.upload,

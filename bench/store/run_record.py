@@ -104,6 +104,7 @@ class DefenseDeclaration:
     """What the class of a defense declares (see `bench.Defense`)."""
 
     goal: str | None = None
+    control: str | None = None
     protects: Sequence[str] = ()
     needs: Sequence[str] = ()
     sends: Sequence[str] = ()

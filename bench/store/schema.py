@@ -23,7 +23,7 @@ CELLS = pa.schema(
         *((name, _TEXT) for name in ("people_of", "defense", "defense_params")),
         *((name, _TEXTS) for name in ("authorised", "authorised_stand_in_for")),
         ("surrogates", _TEXTS),
-        *((name, _TEXT) for name in ("goal", "protects", "bound")),
+        *((name, _TEXT) for name in ("goal", "protects", "bound", "control")),
         *((name, _TEXT) for name in ("attack", "via", "upload")),
         ("splits", _TEXTS),
         ("outputs", _TEXT),

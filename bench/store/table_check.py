@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from bench.core.domain import MAX_REPEATS, CellRole, Goal, Side, Status
+from bench.core.domain import MAX_REPEATS, CellRole, Control, Goal, Side, Status
 from bench.core.parsing import parse_json
 from bench.core.paths import is_file_name
 from bench.store.schema import CELLS, SAMPLE_COLUMNS, SAMPLES_NEEDED, STAGES, WRITTEN_TOGETHER
@@ -32,6 +32,7 @@ _CHOICES: Mapping[str, Sequence[str]] = {
     "role": ("authorised", "unauthorised", "surrogate", "any"),
     "goal": get_args(Goal),
     "protects": get_args(Side),
+    "control": get_args(Control),
 }
 
 

@@ -240,8 +240,8 @@ def test_a_guarantee_that_cannot_be_recorded(plan_bad: PlanBad, value: str, mess
 
 @pytest.mark.parametrize(
     ("name", "value", "known"),
-    [("goal", '"privacy"', "recognition"), ("protects", 'frozenset({"left"})', "gallery"),
-     ("needs", 'frozenset({"keys"})', "surrogates")],
+    [("goal", '"privacy"', "recognition"), ("control", '"none"', "learnable"),
+     ("protects", 'frozenset({"left"})', "gallery"), ("needs", 'frozenset({"keys"})', "surrogates")],
 )  # fmt: skip
 def test_a_declaration_that_does_not_exist(plan_bad: PlanBad, name: str, value: str, known: str) -> None:
     with pytest.raises(Exception, match=rf"{name}.*{known}"):

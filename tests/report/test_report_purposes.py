@@ -29,8 +29,8 @@ BOUND = json.dumps({"words": "It is private.", "epsilon": 2.0, "k": None})
 def cloaked(cell: Mapping[str, Any]) -> Mapping[str, Any]:
     """What a cell records of a cloak in place of noise; other cells record nothing, like those of older versions."""
     if cell["defense"] != "Noise 0.3":
-        return {"goal": None, "protects": None, "surrogates": [], "bound": None}
-    return {"goal": "appearance", "protects": "gallery", "surrogates": ["net-a"], "bound": BOUND}
+        return {"goal": None, "protects": None, "surrogates": [], "bound": None, "control": None}
+    return {"goal": "appearance", "protects": "gallery", "surrogates": ["net-a"], "bound": BOUND, "control": "safe"}
 
 
 @pytest.fixture(scope="module")
@@ -70,8 +70,9 @@ def test_an_explanation_says_what_a_defense_is_for(recorded: RunResults, tmp_pat
     assert words["protects"] == "the picture that is enrolled"
     assert words["surrogates"] == "net-a; the client uses them in place of unknown models"
     assert words["formal guarantee"] == "It is private. (epsilon = 2)"
+    assert words["control"] == "what it sends does not depend on the face, so no attack may succeed"
     terms = ["defense=Clean", "evaluated=net-b"]
-    assert not {"goal", "protects", "surrogates"} & set(
+    assert not {"goal", "protects", "surrogates", "control"} & set(
         explain(recorded, find_cell(recorded, terms), tmp_path, cache).words
     )
 
@@ -104,6 +105,7 @@ class Cloak(Defense):
     """A cloak."""
 
     goal = "appearance"
+    control = "learnable"
     protects = frozenset({"gallery"})
     needs = frozenset({"surrogates"})
     strength: float = 2.0
@@ -152,17 +154,19 @@ def test_plan_and_info_say_what_a_defense_is_for(
     ]
     console.print_plan(plan, cache, registry)
     cell = next(c for c in json.loads(capsys.readouterr().out)["cells"] if c["defense"] == "cloak")
-    assert {name: cell[name] for name in ("goal", "protects", "surrogates", "bound")} == {
+    assert {name: cell[name] for name in ("goal", "protects", "surrogates", "bound", "control")} == {
         "goal": "appearance",
         "protects": "gallery",
         "surrogates": ["toy-b"],
         "bound": {"words": "It is private.", "epsilon": 2.0, "k": None},
+        "control": "learnable",
     }
     declares = console._info(registry, "defense", "cloak")["declares"]
     assert isinstance(declares, dict)
-    assert {name: declares[name] for name in ("goal", "protects", "own recogniser", "bound")} == {
+    assert {name: declares[name] for name in ("goal", "protects", "own recogniser", "bound", "control")} == {
         "goal": "appearance",
         "protects": "gallery",
         "own recogniser": "False",
         "bound": "It is private., epsilon 2 (with the default parameters)",
+        "control": "learnable",
     }

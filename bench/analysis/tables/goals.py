@@ -9,7 +9,7 @@ from typing import Literal
 
 from bench.analysis.measures import METRICS
 from bench.analysis.table_model import Measurement, TableMetric
-from bench.core.domain import Goal
+from bench.core.domain import Control, Goal
 
 AUTHORISED = TableMetric(label="authorised accuracy", unit="%", digits=1, better="higher")
 DROP = METRICS["accuracy-drop"]
@@ -65,6 +65,11 @@ class Purpose:
         return [bar for bar in self.bars if bar.of in own]
 
 
+CONTROLS: Mapping[Control, str] = {
+    "leaks": "it protects nothing, so every attack must succeed",
+    "safe": "what it sends does not depend on the face, so no attack may succeed",
+    "learnable": "attacks that learn from its own pictures must succeed, and no others",
+}
 SIDES: Mapping[str, str] = {
     "probe": "the picture that is sent",
     "gallery": "the picture that is enrolled",

@@ -23,6 +23,7 @@ class Identity(Defense):
     """Sends the face as it is: the paper's rows "Clean" and "Unprotected"."""
 
     sends: ClassVar[frozenset[Literal["image", "feature", "representation"]]] = frozenset({"image"})
+    control = "leaks"
     promise = "nothing: the reference without protection"
     trusts = "everybody who comes to hold what was uploaded"
     not_promised = "any protection"
