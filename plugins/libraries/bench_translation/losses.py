@@ -1,79 +1,79 @@
-"""How far made pictures are from faces: in pixels, and in the features and the embedding of a recognition network."""
+"""How far made pictures are from others: in pixels, and in the features and the embedding of a recognition network."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bench import ContractError, Network, did_you_mean, registered
+from bench import ContractError
+from bench_translation.public_networks import public_network
+
+if TYPE_CHECKING:
+    from bench import Context, Model
 
 _PIXELS = 20.0  # The weight of the mean squared error of pixels, which is about .01 to .05 for a face unlike the own.
 _FEATURES = 0.5
 _EMBEDDING = 1.0
 _TINY = 1e-12
 
-
-def public_network(name: str) -> Any:
-    """Return the installed model with this name, with its default parameters. Raise ValueError if there is none."""
-    models = registered("model")
-    if name not in models:
-        raise ValueError(f"network: no model {name!r} is installed; {did_you_mean(name, models)}, or 'none'")
-    try:
-        return models[name]()
-    except TypeError as error:
-        raise ValueError(f"network: the model {name!r} has parameters without defaults: {error}") from None
+# Returns feature maps of images, which are compared relative to their size, and embeddings, compared by their cosine.
+Seen = Callable[[Tensor], tuple[Sequence[Tensor], Sequence[Tensor]]]
 
 
-def loaded(name: str, ctx: Any) -> tuple[Network, tuple[str, ...], tuple[int, int]]:
-    """Return a public network on the device of the context, frozen, with its splits and the size of its inputs."""
-    model = public_network(name)
-    network = model.load()
-    network.to(ctx.device).eval().requires_grad_(False)
-    return network, tuple(model.splits), tuple(model.input_size)
+class PictureLoss:
+    """The distance of made pictures from the wanted ones, per picture.
 
-
-class FaceLoss:
-    """The distance of made pictures from faces, per picture.
-
-    The mean squared error of pixels; with a network also the distance of its features, each relative to that of the
-    face (perceptual loss: Johnson et al. 2016), and 1 - cosine of its embeddings. Pictures of another size than the
-    network takes are resized for it.
+    The mean squared error of pixels; with ``seen`` also that of features, each relative to the mean square of the
+    wanted ones (perceptual loss: Johnson et al. 2016), and 1 - cosine of embeddings.
     """
 
-    def __init__(self, network: Network | None, splits: Sequence[str] = (), size: tuple[int, int] = (0, 0)) -> None:
-        self.network, self.splits, self.size = network, tuple(splits), size
+    def __init__(self, seen: Seen | None = None) -> None:
+        self.seen = seen
 
     @classmethod
-    def of(cls, name: str, ctx: Any) -> FaceLoss:
+    def of_network(cls, name: str, ctx: Context) -> PictureLoss:
         """Return the loss with the public network of this name; ``none``: with pixels only."""
-        return cls(None) if name == "none" else cls(*loaded(name, ctx))
+        model = public_network(name)
+        return cls(None if model is None else _by(model, ctx))
 
-    def __call__(self, made: Tensor, faces: Tensor) -> Tensor:
-        """Return the distance ``(n,)`` of pictures ``(n, 3, h, w)`` from faces in [0, 1]."""
-        loss = _PIXELS * (made - faces).square().mean((1, 2, 3))
-        if self.network is None:
+    def __call__(self, made: Tensor, wanted: Tensor) -> Tensor:
+        """Return the distance ``(n,)`` of pictures ``(n, 3, h, w)`` from pictures in [0, 1]."""
+        loss = _PIXELS * _mean_square(made - wanted)
+        if self.seen is None:
             return loss
-        found = self._seen(made)
+        maps, embeddings = self.seen(made)
         with torch.no_grad():
-            wanted = self._seen(faces)
-        for a, b in zip(found[:-1], wanted[:-1], strict=True):
-            apart, size = (a - b).square().mean((1, 2, 3)), b.square().mean((1, 2, 3))
-            loss = loss + _FEATURES / len(self.splits) * apart / (size + _TINY)
-        return loss + _EMBEDDING * (1 - F.cosine_similarity(found[-1], wanted[-1]))
+            wanted_maps, wanted_embeddings = self.seen(wanted)
+        for a, b in zip(maps, wanted_maps, strict=True):
+            loss = loss + _FEATURES / len(maps) * _mean_square(a - b) / (_mean_square(b) + _TINY)
+        for a, b in zip(embeddings, wanted_embeddings, strict=True):
+            loss = loss + _EMBEDDING * (1 - F.cosine_similarity(a, b))
+        return loss
 
-    def _seen(self, images: Tensor) -> list[Tensor]:
-        """Return the features at the splits, and the embeddings."""
-        assert self.network is not None
-        if images.shape[2:] != self.size:
-            images = F.interpolate(images, size=self.size, mode="bilinear", align_corners=False, antialias=True)
-        if not self.splits:
-            return [self.network(images)]
-        maps = self.network.features(images, self.splits)
-        return [*maps, self.network.from_features(maps[-1], self.splits[-1])]
+
+def _mean_square(values: Tensor) -> Tensor:
+    return values.square().flatten(1).mean(1)
+
+
+def _by(model: Model, ctx: Context) -> Seen:
+    """Return what a model sees of pictures, which are resized to the size that it takes."""
+    network: Any = model.load()
+    network.to(ctx.device).eval().requires_grad_(False)
+    splits, size = tuple(model.splits), tuple(model.input_size)
+
+    def seen(images: Tensor) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+        if tuple(images.shape[2:]) != size:
+            images = F.interpolate(images, size=size, mode="bilinear", align_corners=False, antialias=True)
+        if not splits:
+            return (), (network(images),)
+        maps = network.features(images, splits)
+        return maps, (network.from_features(maps[-1], splits[-1]),)
+
+    return seen
 
 
 def image_batch(images: Tensor | None, who: str) -> Tensor:

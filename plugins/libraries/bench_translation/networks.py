@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 
@@ -47,9 +48,9 @@ class Translator(nn.Module):
         self.front = front
         widths = [channels * min(2**k, _DEEPEST) for k in range(_SCALES)]
         self.inward = nn.Conv2d(6 * 4, widths[0], 3, padding=1)
-        self.down = nn.ModuleList(nn.Conv2d(a, b, 3, 2, 1) for a, b in zip(widths, widths[1:], strict=False))
+        self.down = nn.ModuleList(nn.Conv2d(a, b, 3, 2, 1) for a, b in itertools.pairwise(widths))
         self.encode = nn.ModuleList(Residual(width) for width in widths)
-        self.up = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in zip(widths, widths[1:], strict=False))
+        self.up = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in itertools.pairwise(widths))
         self.decode = nn.ModuleList(Residual(width) for width in widths[:-1])
         self.out = nn.Conv2d(widths[0], 3 * 4, 3, padding=1)
 
@@ -85,7 +86,7 @@ class EmbeddingDecoder(nn.Module):
         widths = [max(channels, 4 * channels // 2**k) for k in range(steps + 1)]
         self.first = nn.Linear(size, widths[0] * _FIRST * _FIRST)
         self.units = nn.ModuleList(Residual(width) for width in widths)
-        self.up = nn.ModuleList(nn.Conv2d(a, b, 1) for a, b in zip(widths, widths[1:], strict=False))
+        self.up = nn.ModuleList(nn.Conv2d(a, b, 1) for a, b in itertools.pairwise(widths))
         self.out = nn.Conv2d(widths[-1], 3 * 4, 3, padding=1)
 
     def forward(self, embeddings: Tensor) -> Tensor:

@@ -69,6 +69,12 @@ class Rearrangement(nn.Module):
         return _rearranged(images - self.mean_in, found) + self.mean_out
 
 
+def nothing_rearranged(mean: Tensor) -> Rearrangement:
+    """Return the rearrangement that leaves pictures of the shape of ``mean (3, h, w)`` as they are."""
+    order = torch.arange(mean.shape[1] * mean.shape[2], device=mean.device)
+    return Rearrangement(Found(1, order, mean.new_empty(0)), mean, mean)
+
+
 def find(inputs: Tensor, faces: Tensor, chosen_on: tuple[Tensor, Tensor]) -> Rearrangement:
     """Return the rearrangement of ``inputs (n, 3, h, w)`` that is nearest to ``faces (n, 3, h, w)``.
 
@@ -134,7 +140,8 @@ def _rearranged(images: Tensor, found: Found) -> Tensor:
 
 def _means(blocks: Tensor) -> Tensor:
     """Return the mean of each channel of blocks ``(n, p, 3 d)``: ``(n, p, 3)``."""
-    return blocks.unflatten(2, (3, -1)).mean(3)
+    n, p, d = blocks.shape
+    return blocks.reshape(n, p, 3, d // 3).mean(3)
 
 
 def _sources(x: Tensor, y: Tensor) -> Tensor:
@@ -150,7 +157,8 @@ def _linear_map(x: Tensor, y: Tensor) -> Tensor:
     a, b = x.flatten(0, 1), y.flatten(0, 1)
     gram = a.T @ a
     ridge = _RIDGE * gram.diagonal().mean() + _TINY
-    return torch.linalg.solve(gram + ridge * torch.eye(len(gram), device=x.device), a.T @ b)
+    found: Tensor = torch.linalg.solve(gram + ridge * torch.eye(len(gram), device=x.device), a.T @ b)
+    return found
 
 
 def _error(found: Tensor, wanted: Tensor) -> float:
