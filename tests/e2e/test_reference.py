@@ -96,7 +96,12 @@ def test_only_the_new_defense_is_computed_and_stands_beside_the_others(bench: Co
     replayed = bench("run", "--replay", "tiny", *CPU[2:], **known)
     assert replayed.code == 0, replayed.err
     assert "the rows are the same bytes" in replayed.out
-    assert bench("rescore", "tiny", "--fmr", "0.02", **known).code == 0
+    rescored = bench("rescore", folder, "--fmr", "0.02", **known)
+    assert rescored.code == 0, rescored.err
+    (again,) = (tiny.home / "results" / "tiny").glob("*-rescored")
+    rows = pd.read_parquet(again / "samples" / "verification")
+    assert set(rows["suite_version"]) == {"tiny-1+changed"}
+    assert set(rows["defense"]) == {"noise sigma 0.1"}
 
 
 def test_other_code_is_said_in_one_sentence_and_the_reference_is_computed_on_request(
