@@ -1,0 +1,176 @@
+"""A recogniser that adapts to protected pictures: their embeddings become those of clean pictures of the person."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from bench import DataError
+from bench_learners.examples import batches, coin, faces_of, mirrored, split
+from bench_learners.fitting import fit
+from bench_learners.losses import rank_error, towards
+from bench_learners.mixing import MIXING, Mixing, block_sizes, least_squares
+from bench_learners.parameters import AdaptationParameters
+from bench_learners.weights import restored, state_of
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from bench import Context, Examples, Received
+
+Knows = Literal["originals", "people"]
+_BATCH = 64  # of faces that are embedded without gradients
+_MOST_HELD_OUT = 512  # faces at which the training looks for early stopping
+_MOST_MIXED = 512  # faces from which a layer that mixes positions is computed
+_WORTH = 0.5  # A layer that mixes positions must lower the rank error to this share of what it is without one.
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lessons:
+    """What a recogniser learns: ``targets (n, d)`` of the uploads of ``n`` auxiliary faces, the rows to learn from, and
+    the held-out rows."""
+
+    examples: Examples
+    targets: Tensor
+    learning: NDArray[np.int64]
+    held_out: NDArray[np.int64]
+
+    def uploads(self, rows: NDArray[np.int64]) -> Tensor:
+        """Return the uploaded images ``(len(rows), 3, h, w)`` of some faces."""
+        images = self.examples.received(rows).images
+        assert images is not None  # The attacks see images, so the host skips uploads of anything else.
+        return images
+
+
+def lessons(examples: Examples, knows: Knows, share: float, ctx: Context) -> Lessons:
+    """Return what the evaluated network ``ctx.evaluated()`` learns from auxiliary faces, ``share`` of whose people are
+    held out.
+
+    The target of an upload is an embedding of clean pictures by the network as it is: of its own original if the
+    adversary ``knows`` the ``originals``; if it knows only which ``people`` the uploads show, the mean over all other
+    pictures of the person. Raise `DataError` if there are too few people or pictures.
+    """
+    subjects = np.asarray(examples.subjects)
+    targets = clean_embeddings(ctx.evaluated(), examples, ctx)
+    rows = np.arange(len(subjects))
+    if knows == "people":
+        rows, targets = of_other_pictures(targets, subjects, ctx)
+    learning, held_out = split(subjects[rows], share, ctx.generator())
+    return Lessons(
+        examples=examples, targets=targets, learning=rows[learning], held_out=rows[held_out][:_MOST_HELD_OUT]
+    )
+
+
+def clean_embeddings(network: Any, examples: Examples, ctx: Context) -> Tensor:
+    """Return the embeddings ``(n, d)`` of the unprotected faces, each the mean of the picture and its mirror image."""
+    found = []
+    with torch.no_grad():
+        for rows in _parts(len(examples.images)):
+            images = faces_of(examples, rows, ctx)
+            plain, flipped = (normalize(network(seen), dim=1) for seen in (images, images.flip(-1)))
+            found.append(normalize(plain + flipped, dim=1))
+    return torch.cat(found)
+
+
+def of_other_pictures(targets: Tensor, subjects: NDArray[np.int64], ctx: Context) -> tuple[NDArray[np.int64], Tensor]:
+    """Return the rows of people with several pictures, and for every row the mean embedding of the person's others."""
+    _, person, count = np.unique(subjects, return_inverse=True, return_counts=True)
+    index = torch.from_numpy(person).to(targets.device)
+    sums = torch.zeros(len(count), targets.shape[1], device=targets.device).index_add_(0, index, targets)
+    rows = np.flatnonzero(count[person] > 1)
+    if not len(rows):
+        raise DataError(
+            f"{ctx.plugin}: learns from pictures of one person of which it knows only the others: expected auxiliary "
+            "people with two pictures or more, found none; name a data set that has some as auxiliary"
+        )
+    return rows, normalize(sums[index] - targets, dim=1)
+
+
+def adapted_weights(params: AdaptationParameters, examples: Examples, knows: Knows, ctx: Context) -> dict[str, Tensor]:
+    """Adapt the evaluated network to uploads of auxiliary faces; return its weights, and as ``steps`` the number of
+    steps after which it was best on held-out people."""
+    known = lessons(examples, knows, params.held_out, ctx)
+    network = Behind(mixing_of(known, ctx) if knows == "originals" else None, ctx.evaluated())
+    best = adapt(network, known, params, ctx)
+    return {**state_of(network, "adapted."), "steps": torch.tensor(float(best))}
+
+
+def adapted_embeddings(received: Received, ctx: Context) -> Tensor:
+    """Return the embeddings ``(n, d)`` of uploads by the network whose weights `adapted_weights` returned."""
+    front = {name: ctx.state[f"adapted.front.{name}"] for name in MIXING if f"adapted.front.{name}" in ctx.state}
+    network = Behind(Mixing.like(**front) if front else None, ctx.evaluated())
+    with torch.no_grad():
+        found: Tensor = restored(network.to(ctx.device), ctx.state, "adapted.")(received.images)
+    return found
+
+
+class Behind(nn.Module):
+    """A recogniser behind a layer that prepares its images; None for a layer that leaves them as they are."""
+
+    def __init__(self, front: nn.Module | None, network: Any) -> None:
+        super().__init__()
+        self.front = front or nn.Identity()
+        self.network: nn.Module = network
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the embeddings ``(n, d)`` of images."""
+        found: Tensor = self.network(self.front(images))
+        return found
+
+
+def mixing_of(known: Lessons, ctx: Context) -> Mixing | None:
+    """Return the layer that undoes a fixed permutation of blocks, learnt from uploads and their originals; None if the
+    network recognises held-out people as well without it."""
+    rows = known.learning[:_MOST_MIXED]
+    uploads, wanted = known.uploads(known.held_out), known.targets[known.held_out]
+    network: Any = ctx.evaluated()
+    least, best = _WORTH * rank_error(embeddings(network, uploads), wanted), None
+    shape = uploads.shape[1:]
+    for block in block_sizes(*shape[1:]):
+        parts = (rows[first : first + _BATCH] for first in range(0, len(rows), _BATCH))
+        pairs = ((known.uploads(part), faces_of(known.examples, part, ctx)) for part in parts)
+        layer = least_squares(pairs, shape, block).to(ctx.device)
+        error = rank_error(embeddings(Behind(layer, network), uploads), wanted)
+        if error < least:
+            least, best = error, layer
+    return best
+
+
+def adapt(network: nn.Module, known: Lessons, params: AdaptationParameters, ctx: Context) -> int:
+    """Train a network in place on uploads and return the number of steps after which it was best on held-out people."""
+    generator = ctx.generator()
+    rows = batches(known.learning, params.batch, generator)
+    held_out, wanted = known.uploads(known.held_out), known.targets[known.held_out]
+
+    def loss(step: int) -> Tensor:
+        chosen = next(rows)
+        images = mirrored(known.uploads(chosen), coin(len(chosen), generator))
+        return towards(network(images), known.targets[chosen])
+
+    return fit(
+        network,
+        loss,
+        lambda: float(towards(embeddings(network, held_out), wanted)),
+        steps=params.steps,
+        rate=params.rate,
+        patience=params.patience,
+        ctx=ctx,
+        statistics=params.statistics,
+    )
+
+
+def embeddings(network: nn.Module, images: Tensor) -> Tensor:
+    """Return the embeddings ``(n, d)`` of images, without gradients."""
+    with torch.no_grad():
+        return torch.cat([network(images[part[0] : part[-1] + 1]) for part in _parts(len(images))])
+
+
+def _parts(n: int) -> Iterator[NDArray[np.int64]]:
+    for first in range(0, n, _BATCH):
+        yield np.arange(first, min(first + _BATCH, n))
