@@ -354,11 +354,12 @@ class Context:
 
     def evaluated(self) -> Network:
         """Return a new copy of the evaluated network, in evaluation mode and with gradients, for an attack that outputs
-        recognition or links. The attack may change and train it."""
+        recognition or links, or outputs attributes and sees a ``recogniser``. The attack may change and train it."""
         if self.capabilities.evaluated is None:
             raise CapabilityError(
                 f"{self.plugin} requested the evaluated network; expected an attack whose outputs are 'recognition' or "
-                "'links', because no model is evaluated with any other before it has ended"
+                "'links', or 'attributes' with 'recogniser' in its sees, because no model is evaluated with any other "
+                "before it has ended"
             )
         return self.capabilities.evaluated()
 

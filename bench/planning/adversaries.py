@@ -42,8 +42,14 @@ class Adversaries:
     def estimates_images_only(self, attack: Component) -> bool:
         """Return True if the estimates of an attack on an image depend on nothing but this image."""
         instance: Attack = self.instances.of(attack)
-        more = {"features", "representation", "shallow_weights", "uploads", "full_model"}
+        more = {"features", "representation", "shallow_weights", "uploads", "full_model", "recogniser"}
         return instance.trains_on == "nothing" and not instance.sees & more
+
+    @remembered
+    def recognises(self, attack: Component) -> bool:
+        """Return True if an attack that estimates attributes does so with the evaluated model."""
+        instance: Attack = self.instances.of(attack)
+        return instance.outputs == "attributes" and "recogniser" in instance.sees
 
     @remembered
     def queries(self, attack: Component) -> int:
@@ -112,6 +118,16 @@ class Adversaries:
             yield (
                 "sees labels, which come with the faces that it learns from, and learns nothing; declare trains_on, or "
                 "leave 'labels' out of its sees"
+            )
+        if "recogniser" in instance.sees and instance.outputs == "images":
+            yield (
+                "sees a recogniser and outputs images, which every evaluated model recognises afterwards; leave "
+                "'recogniser' out of its sees"
+            )
+        if "recogniser" in instance.sees and attack.via:
+            yield (
+                f"estimates with an evaluated model, and cannot do so on what {attack.via.label} makes; name it "
+                "without via"
             )
         if instance.uploads > 1 and "uploads" not in instance.sees:
             yield f"declares uploads = {instance.uploads} and does not see them; declare 'uploads' in its sees"

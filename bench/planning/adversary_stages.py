@@ -234,29 +234,30 @@ class AdversaryStages:
             size=count * self.instances.of(model).embedding_size * 8,
         )
 
-    def estimates(self, client: Client, attack: Component, images: str, count: int, *, rebuilt: bool) -> str:
+    def estimates(self, client: Client, attacker: AttackAndModel, images: str, count: int, *, rebuilt: bool) -> str:
         """Add the stage in which an attack estimates the attributes of what the stage ``images`` shows: uploads, or
         clean faces as if they had been uploaded. ``rebuilt``: the attack gets images that another attack makes."""
-        if not rebuilt and not self.adversaries.estimates_images_only(attack):
-            return self._own_estimates(client, AttackAndModel(attack, None), images, count)
-        return self.graph.estimate(attack, images, count)
+        if not rebuilt and not self.adversaries.estimates_images_only(attacker.attack):
+            return self._own_estimates(client, attacker, images, count)
+        return self.graph.estimate(attacker.attack, images, count)
 
     @remembered
     def _own_estimates(self, client: Client, attacker: AttackAndModel, images: str, count: int) -> str:
         inputs = {"images": images, "faces": self.client.faces(client.dataset), **self.state(client, attacker)}
         attack = attacker.attack
+        mflops = self.instances.of(attacker.evaluated).mflops if attacker.evaluated else 0.0
         if self.graph.stages[images].kind == "protect":
             inputs |= self.of_scored(client, attack)
         return self.graph.stage(
             "attack",
-            f"estimates by {attack.label} of {self.graph.name(images)}",
+            f"estimates by {self.named(attacker)} of {self.graph.name(images)}",
             f"attack:{attack.name}",
             components=self.roles(client, attacker),
             options=self.seen(client, attack),
             inputs=inputs,
             seed=self.graph.seed("attack", attack.name, client.dataset.name, client.repeat),
             units=count,
-            unit_cost=1e-2,
+            unit_cost=1e-2 + forward_cost(mflops),
             size=count * 1000,
         )
 

@@ -49,8 +49,8 @@ class CellStages:
         first = attack if outputs == "images" else attack.via
         intermediate = self.reconstructed(client, first) if first else self.uploaded(client)
         if outputs == "attributes":
-            own = [self.attribute_score(client, attack, intermediate.key)]
-            if evaluated is not None:
+            own = [self.attribute_score(client, self.estimator(attack, evaluated), intermediate.key)]
+            if evaluated is not None and self.experiment.noise_levels:
                 own.append(self.trade_off(client, attack, evaluated))
         elif outputs == "links":
             own = [self.link_score(client, AttackAndModel(attack, evaluated))]
@@ -336,21 +336,26 @@ class CellStages:
             size=self.pairs * 100,
         )
 
+    def estimator(self, attack: Component, evaluated: Component | None) -> AttackAndModel:
+        """Return an attack that estimates attributes, with the evaluated model if it does so with that."""
+        return AttackAndModel(attack, evaluated if self.adversary.adversaries.recognises(attack) else None)
+
     @remembered
-    def attribute_score(self, client: Client, attack: Component, seen: str) -> str:
+    def attribute_score(self, client: Client, attacker: AttackAndModel, seen: str) -> str:
         """Add the score with one row per image and attribute: the estimate on the image of the stage ``seen`` against
         that on the original."""
         graph, dataset = self.graph, client.dataset
+        attack = attacker.attack
         faces, alone = self.faces(dataset), self.alone(attack)
-
         by_label = "labels" in self.instances.of(attack).sees
 
         def estimates(images: str, count: int) -> str:
-            return self.adversary.estimates(client, alone, images, count, rebuilt=attack.via is not None)
+            found = attacker._replace(attack=alone)
+            return self.adversary.estimates(client, found, images, count, rebuilt=attack.via is not None)
 
         return graph.stage(
             "score",
-            f"{attack.label} of {graph.name(seen)}",
+            f"{self.adversary.named(attacker)} of {graph.name(seen)}",
             "score:attributes",
             components={"attack": (alone,)},
             options={"metric": "attributes", **self.protected_side(client)},
@@ -374,7 +379,7 @@ class CellStages:
         if via is not None and self.instances.of(via).trains_on != "nothing":
             inputs["state"] = self.adversary.fit_attack(client, AttackAndModel(via, None))
         if via is None and self.instances.of(attack).trains_on != "nothing":
-            inputs["estimator"] = self.adversary.fit_attack(client, AttackAndModel(attack, None))
+            inputs["estimator"] = self.adversary.fit_attack(client, self.estimator(attack, evaluated))
         components: dict[ComponentRole, tuple[Component, ...]] = {
             "attack": (self.alone(attack),),
             "model": (evaluated,),

@@ -103,7 +103,8 @@ class ExperimentPlanner:
     @remembered
     def takes_evaluated(self, attack: Component) -> bool:
         """Return True if an evaluated model takes part; otherwise the cell is the same for all of them."""
-        return self.instances.of(attack).outputs != "attributes" or bool(self.experiment.noise_levels)
+        needed = self.instances.of(attack).outputs != "attributes" or self.adversaries.recognises(attack)
+        return needed or bool(self.experiment.noise_levels)
 
     @remembered
     def with_own_parameters(self, defense: Component, authorised: tuple[Component, ...]) -> Component:
@@ -230,7 +231,8 @@ class ExperimentPlanner:
         """Return why an attack cannot embed pictures beside the recogniser of a defense; None if it can."""
         if evaluated is None or evaluated.kind != "defense":
             return None
-        if self.instances.of(attack).outputs != "links" and not self.adversaries.embeds(attack):
+        adapts = self.adversaries.embeds(attack) or self.adversaries.recognises(attack)
+        if self.instances.of(attack).outputs != "links" and not adapts:
             return None
         return f"{attack.label} embeds pictures with an evaluated model, and {evaluated.label} is no such model"
 

@@ -244,7 +244,8 @@ def attack_capabilities(
     """Return the capabilities of an attack of a stage on uploads of these faces, uint8 ``(n, 3, h, w)``. ``queries``
     has images protected for it; None if it may have none protected."""
     h, w = faces.shape[2:]
-    models = job.stage.components.get("model", ()) if attack.outputs in ("recognition", "links") else ()
+    adapts = attack.outputs in ("recognition", "links") or "recogniser" in attack.sees
+    models = job.stage.components.get("model", ()) if adapts else ()
     for model in models:
         network(model, job.device, fast=False)  # Loaded here, where nobody observes which files the attack reads.
     return Capabilities.of_attack(

@@ -25,11 +25,16 @@ def estimate_builtin(images: Tensor, weights: Path) -> dict[str, Tensor]:
 
 def probabilities(network: AttributeNetwork, images: Tensor) -> dict[str, Tensor]:
     """Return the ages and softmax probabilities of a network in evaluation mode; images of another size are resized."""
+    with torch.no_grad():
+        found = network(resized(images))
+    return {name: values if values.ndim == 1 else values.softmax(1) for name, values in found.items()}
+
+
+def resized(images: Tensor) -> Tensor:
+    """Return images ``(n, 3, h, w)`` in the size that the network was trained with."""
     if images.shape[-2:] != (INPUT_SIZE, INPUT_SIZE):
         images = F.interpolate(images, size=(INPUT_SIZE, INPUT_SIZE), mode="bilinear", antialias=True).clamp(0, 1)
-    with torch.no_grad():
-        found = network(images.float())
-    return {name: values if values.ndim == 1 else values.softmax(1) for name, values in found.items()}
+    return images.float()
 
 
 def from_half(weights: dict[str, Tensor]) -> AttributeNetwork:
