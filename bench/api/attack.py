@@ -95,6 +95,17 @@ class Attack:
         """
         return uploaded or available
 
+    def splits_knowing(
+        self, available: Sequence[str], uploaded: Sequence[str], matched: Sequence[str]
+    ) -> Sequence[str]:
+        """Return the split points whose features the attack uses, if it is public how the defense works.
+
+        ``matched`` are the split points of the authorised model that the defense uses (`Defense.splits`); none if it
+        works without the model. By default they are ignored, and the answer is that of `splits`. Raise ValueError if
+        the attack cannot work with these; the cell is then skipped.
+        """
+        return self.splits(available, uploaded)
+
     def passes(self) -> float:
         """Return the forward passes of the shallow model per attacked image, for time estimates.
 

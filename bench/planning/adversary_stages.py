@@ -73,7 +73,8 @@ class AdversaryStages:
         """Return the options of an attack stage: the split points whose features the attack gets, and those that were
         uploaded."""
         uploaded = self.splits.uploaded(client.authorised)
-        found: dict[str, Any] = {"splits": self.splits.attacked(client.authorised, attack), "uploaded": uploaded}
+        attacked = self.splits.attacked(client.authorised, attack, client.defense)
+        found: dict[str, Any] = {"splits": attacked, "uploaded": uploaded}
         instance: Attack = self.instances.of(attack)
         if instance.uploads > 1:
             found |= {"uploads": instance.uploads, "uploads_of": instance.uploads_of}

@@ -326,7 +326,7 @@ class ExperimentPlanner:
             self.unknown_faces(dataset, attack)
             or self.unsent(defense)
             or self.unusable_training_faces(dataset, defense, attack)
-            or (self.missing_features(authorised, attack) if self.needs_model(attack) else None)
+            or (self.missing_features(authorised, defense, attack) if self.needs_model(attack) else None)
             or self.impossible_role(attack)
         )
 
@@ -393,13 +393,13 @@ class ExperimentPlanner:
         return None
 
     @remembered
-    def missing_features(self, authorised: tuple[Component, ...], attack: Component) -> str | None:
+    def missing_features(self, authorised: tuple[Component, ...], defense: Component, attack: Component) -> str | None:
         """Return why features that are needed do not exist; None if they do."""
         if len(authorised) != 1:
             return f"features are those of one authorised model; {len(authorised)} are authorised"
         try:
             self.splits.uploaded(authorised)
-            self.splits.attacked(authorised, attack.via or attack)
+            self.splits.attacked(authorised, attack.via or attack, defense)
         except ValueError as error:
             return str(error)
         return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
+from bench.api.defense import Defense
 from bench.api.hookspecs import Attack
 from bench.core.content_keys import digest_of
 from bench.core.domain import Component, Side
@@ -124,8 +125,21 @@ class Splits:
         return (wanted,)
 
     @remembered
-    def attacked(self, authorised: tuple[Component, ...], first: Component) -> tuple[str, ...]:
-        """Return the split points whose features an attack works on; empty if it works on images only.
+    def matched(self, authorised: tuple[Component, ...], defense: Component) -> tuple[str, ...]:
+        """Return the split points of the authorised model that a defense uses; empty if it works without the model, or
+        if it cannot use this one."""
+        instance: Defense = self.instances.of(defense)
+        if "shallow" not in instance.needs:
+            return ()
+        available = tuple(self.instances.of(authorised[0]).splits)
+        try:
+            return tuple(split for split in instance.splits(available) if split in available)
+        except ValueError:
+            return ()  # Then the cell is skipped for this reason.
+
+    @remembered
+    def attacked(self, authorised: tuple[Component, ...], first: Component, defense: Component) -> tuple[str, ...]:
+        """Return the split points whose features an attack on a defense works on; empty if it works on images only.
 
         Raise `ValueError` if it cannot get features that it can work with, and `PluginError` if its ``splits`` fails.
         """
@@ -138,7 +152,7 @@ class Splits:
         attack: Attack = self.instances.of(first)
         where = f"attack {first.label}: splits()"
         try:
-            chosen = tuple(attack.splits(available, uploaded))
+            chosen = tuple(attack.splits_knowing(available, uploaded, self.matched(authorised, defense)))
         except ValueError as error:
             raise ValueError(f"{first.label}: {error}") from None
         except Exception as error:

@@ -5,23 +5,32 @@ The adversary of Level 2 holds the shallow model E_c and the features z of a fac
 much of the result and is a parameter, as are the splits whose features are matched and the weight of the smoothness
 prior. The defaults were measured (``docs/design/inversion.md``).
 
+Two variants learn before they search. The start ``decoder`` is what a network makes of the received image. With
+``through = "defense"`` the search goes through a learnt differentiable copy of the defense, as is done with defenses
+that have no gradients or are random (Athalye, Carlini and Wagner, "Obfuscated gradients give a false sense of
+security", 2018: backward pass differentiable approximation, and expectation over transformation).
+
 Equation 4 prints a plus sign: it *adds* the gradient of the loss that is to be minimised. This implementation
 subtracts it.
 
 This module holds the declarations and `parameters` the parameters; neither imports torch. The arithmetic is in
-`descent`.
+`descent`, and what is learnt in `learning`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from bench import Attack, Received, Reconstructed, Sees, hookimpl
+from bench_translation.public_networks import public_network
+
+from bench import Attack, Examples, Model, Received, Reconstructed, Sees, hookimpl
 from bench_inversion.parameters import InversionParameters
 
 if TYPE_CHECKING:
+    import torch
+
     from bench import Context
 
 __all__ = ["Inversion", "bench_attacks"]
@@ -30,6 +39,7 @@ _STARTS = {
     "grey": "starts from flat grey",
     "random": "starts from random pixels",
     "obfuscated": "starts from the received image",
+    "decoder": "starts from what a trained network makes of the received image",
 }
 
 
@@ -38,24 +48,97 @@ class Inversion(InversionParameters, Attack):
     """Gradient descent on the distance between features, from one start."""
 
     outputs = "images"
-    trains_on = "nothing"
-    license = "none needed: no weights of its own"
+
+    def __post_init__(self) -> None:
+        """Raise ValueError if no model of the name ``network`` is installed, and a decoder is learnt with it."""
+        if self.start == "decoder":
+            public_network(self.network)
+
+    @property
+    def _model(self) -> Model | None:
+        """The public network whose features the decoder compares; None if no decoder is learnt or it compares none."""
+        return public_network(self.network) if self.start == "decoder" else None
+
+    @property
+    def _known_defense(self) -> bool:
+        return self.through == "defense" or (self.start == "decoder" and self.pairs == "defense")
+
+    @property
+    def license(self) -> str:  # type: ignore[override]
+        """Whose weights are used."""
+        learns = self.trains_on != "nothing"
+        return "none needed: " + ("its weights are trained in the run" if learns else "no weights of its own")
+
+    @property
+    def libraries(self) -> Sequence[str]:  # type: ignore[override]
+        """The package of the public network."""
+        return () if self._model is None else (type(self._model).__module__.partition(".")[0],)
+
+    def fingerprint(self) -> str | None:
+        """Return the digest of the public network's weights; None without a network."""
+        return None if self._model is None else self._model.fingerprint()
 
     @property
     def sees(self) -> frozenset[Sees]:  # type: ignore[override]
-        """Features and shallow weights; also the images if the descent starts from them."""
+        """Features and shallow weights; also the images if the descent starts from them, pairs to learn from, and the
+        defense if the pairs are made with it."""
         known: frozenset[Sees] = frozenset({"features", "shallow_weights"})
-        return known | {"images"} if self.start == "obfuscated" else known
+        if self.start in ("obfuscated", "decoder") or self.through == "defense":
+            known |= {"images"}
+        if self.trains_on != "nothing":
+            known |= {"pairs"}
+        return known | {"defense"} if self._known_defense else known
+
+    @property
+    def trains_on(self) -> Literal["nothing", "clean", "defense"]:  # type: ignore[override]
+        """Pictures of auxiliary faces, clean or protected, if the start or the copy of the defense is learnt."""
+        if self._known_defense:
+            return "defense"
+        return "clean" if self.start == "decoder" else "nothing"
 
     @property
     def threat(self) -> str:  # type: ignore[override]
         """The adversary's knowledge, as a sentence."""
-        held = "the uploaded images, " if self.start == "obfuscated" else ""
-        which = "the uploaded features" if self.stages == "uploaded" else f"features ({self.stages} of the splits)"
+        held = "the uploaded images, " if "images" in self.sees else ""
+        which = {
+            "uploaded": "the uploaded features",
+            "matched": "the features that the defense works with",
+        }.get(self.stages, f"features ({self.stages} of the splits)")
+        through = " after a learnt copy of the defense" if self.through == "defense" else ""
+        learns = {
+            "nothing": "learns nothing and does not know the defense",
+            "clean": "learns from faces of other people and does not know the defense",
+            "defense": "learns from what the defense makes of faces of other people; adaptive",
+        }[self.trains_on]
         return (
             f"white box: sees {held}{which} and the weights of the shallow model; searches for an image with these "
-            f"features, {_STARTS[self.start]}; learns nothing and does not know the defense"
+            f"features{through}, {_STARTS[self.start]}; {learns}"
         )
+
+    def budget(self) -> Mapping[str, float]:
+        """Return the steps of the descent; if it learns, also the auxiliary faces, and the steps of learning and of the
+        descent together."""
+        if self.trains_on == "nothing":
+            return {"steps": self.steps}
+        trainings = (self.start == "decoder") + (self.through == "defense")
+        return {"faces": self.faces, "steps": self.steps + trainings * self.learning_steps}
+
+    def fit_seconds(self) -> float:
+        """Return the seconds of learning: about a third of a second per step of 16 faces."""
+        trainings = (self.start == "decoder") + (self.through == "defense")
+        return trainings * (20.0 + 0.02 * self.learning_steps * self.batch_size)
+
+    def splits_knowing(
+        self, available: Sequence[str], uploaded: Sequence[str], matched: Sequence[str]
+    ) -> tuple[str, ...]:
+        """Return the splits whose features are matched, from shallow to deep. Raises ValueError if there are none."""
+        if self.stages != "matched":
+            return self.splits(available, uploaded)
+        found = tuple(split for split in available if split in matched)
+        if not found:
+            here = f"uses {', '.join(matched)}" if matched else "uses no split point of the model"
+            raise ValueError(f"stages = 'matched', and the defense {here}; expected one of {', '.join(available)}")
+        return found
 
     def splits(self, available: Sequence[str], uploaded: Sequence[str]) -> tuple[str, ...]:
         """Return the splits whose features are matched, from shallow to deep. Raises ValueError if there are none."""
@@ -63,6 +146,8 @@ class Inversion(InversionParameters, Attack):
             raise ValueError("stages: no features were uploaded; expected 'all', 'first' or 'last', got 'uploaded'")
         if not available:
             raise ValueError("expected a model with split points, got one without")
+        if self.stages == "matched":
+            raise ValueError("stages = 'matched' needs to know the defense")
         if self.stages == "first":
             return (available[0],)
         if self.stages == "last":
@@ -72,6 +157,15 @@ class Inversion(InversionParameters, Attack):
     def passes(self) -> float:
         """Return 3 K + 1: a forward and a backward pass in each of K iterations, and one pass for the final loss."""
         return 3.0 * self.steps + 1.0
+
+    def fit(self, examples: Examples, ctx: Context) -> Mapping[str, torch.Tensor]:
+        """Train the decoder of the start, the copy of the defense, or both, and return their weights.
+
+        Raises ContractError if no images are received that fit the faces, and if a training diverges.
+        """
+        from bench_inversion.learning import learn
+
+        return learn(self, examples, ctx)
 
     def reconstruct(self, received: Received, ctx: Context) -> Reconstructed:
         """Return images float ``(n, 3, h, w)`` RGB in [0, 1] whose features are close to ``received.features``.

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from bench import ContractError, Received, Reconstructed
+from bench_inversion.learning import ThroughDefense, decoder_of_start
 from bench_inversion.objective import Objective
 
 if TYPE_CHECKING:
@@ -126,13 +127,17 @@ def first_images(received: Received, params: InversionParameters, like: Tensor, 
     They have the size of the received images, or ``ctx.image_size`` if no images were received. Raises ContractError
     if the descent should start from an uploaded image and there is none.
     """
-    if params.start == "obfuscated":
+    if params.start in ("obfuscated", "decoder"):
         if received.images is None:
             raise ContractError(
-                f"{ctx.plugin}: start = 'obfuscated' needs the uploaded image, and only features were received; "
+                f"{ctx.plugin}: start = {params.start!r} needs the uploaded image, and only features were received; "
                 "use 'grey' or 'random', or upload images"
             )
-        return received.images.to(like).clone()
+        if params.start == "obfuscated":
+            return received.images.to(like).clone()
+        with torch.no_grad():
+            made: Tensor = decoder_of_start(params, ctx)(received.images)
+        return made.clamp(0, 1).to(like)
     h, w = ctx.image_size if received.images is None else received.images.shape[2:]
     grey = like.new_full((len(like), 3, h, w), 0.5)
     if params.start == "grey":
@@ -172,7 +177,10 @@ def invert(received: Received, params: InversionParameters, ctx: Context) -> Rec
     if len(ctx.authorised) != 1:
         raise ContractError(f"{ctx.plugin}: features are those of one authorised model; got {len(ctx.authorised)}")
     targets = {split: maps.detach() for split, maps in received.features.items()}
-    objective = Objective(params, ctx.shallow(ctx.authorised[0]), targets)
+    shallow = ctx.shallow(ctx.authorised[0])
+    if params.through == "defense":
+        shallow = ThroughDefense(shallow, params, ctx)
+    objective = Objective(params, shallow, targets)
     start = first_images(received, params, next(iter(targets.values())), ctx)
     check_shapes(start, objective, ctx.plugin)
     images, before, iterations = descend(start, objective, ctx)

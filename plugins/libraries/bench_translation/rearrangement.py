@@ -1,0 +1,165 @@
+"""Undoes a fixed permutation of blocks or pixels, and a fixed linear map within blocks, found from pairs of pictures.
+
+A convolution cannot move content across a picture, so a network of convolutions cannot undo a permutation of blocks,
+which humans and recognisers cannot read and which protects nothing (block-wise learnable encryption: Tanaka 2018; how
+it is broken: Chang and Li 2020, "Attacks on image encryption schemes for privacy-preserving deep neural networks"). The
+permutation, though, is found without descent: content that comes from one place varies together over faces.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+FACES = 256  # At most so many faces decide.
+_MATCHED, _MATCHED_FINE = 96, 48  # So many faces decide where blocks come from; fewer for blocks smaller than `_FINE`.
+_FINE = 4
+_LARGEST_MAP = 16  # Larger blocks have too many pixels for a linear map of all of them.
+_CHUNK = 1024  # So many positions are compared with all others at a time.
+_RIDGE = 1e-3  # of the mean variance of the values within a block
+_TINY = 1e-12
+_GAIN = 0.99  # A candidate must have less than this share of the error of the simpler ones.
+
+
+class Found(NamedTuple):
+    """A rearrangement: ``block`` is the side of a block in pixels, ``source (p,)`` the place from which the content of
+    each block comes, and ``within (d, d)`` a linear map of the ``d = 3 block^2`` values of a block, empty if there is
+    none."""
+
+    block: int
+    source: Tensor
+    within: Tensor
+
+
+class Rearrangement(nn.Module):
+    """Turns pictures ``(n, 3, h, w)`` into pictures of the same size, of which each block has its content from one
+    place. What is left over beside whole blocks remains as it is."""
+
+    block: Tensor
+    source: Tensor
+    within: Tensor
+    mean_in: Tensor
+    mean_out: Tensor
+
+    def __init__(self, found: Found, mean_in: Tensor, mean_out: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("block", torch.tensor(float(found.block)))
+        self.register_buffer("source", found.source.float())
+        self.register_buffer("within", found.within)
+        self.register_buffer("mean_in", mean_in)
+        self.register_buffer("mean_out", mean_out)
+        self.in_order = torch.equal(found.source.cpu(), torch.arange(len(found.source)))
+        self.trivial = self.in_order and not found.within.numel()
+
+    @classmethod
+    def of_state(cls, state: Mapping[str, Tensor], prefix: str) -> Rearrangement:
+        """Return the rearrangement whose buffers a state dict holds under names with this prefix."""
+        held = {name: state[prefix + name] for name in ("block", "source", "within", "mean_in", "mean_out")}
+        found = Found(int(held["block"]), held["source"].long(), held["within"])
+        return cls(found, held["mean_in"], held["mean_out"])
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the rearranged pictures."""
+        if self.trivial:
+            return images
+        found = Found(int(self.block), self.source.long(), self.within)
+        return _rearranged(images - self.mean_in, found) + self.mean_out
+
+
+def nothing_rearranged(mean: Tensor) -> Rearrangement:
+    """Return the rearrangement that leaves pictures of the shape of ``mean (3, h, w)`` as they are."""
+    order = torch.arange(mean.shape[1] * mean.shape[2], device=mean.device)
+    return Rearrangement(Found(1, order, mean.new_empty(0)), mean, mean)
+
+
+def find(inputs: Tensor, faces: Tensor, chosen_on: tuple[Tensor, Tensor]) -> Rearrangement:
+    """Return the rearrangement of ``inputs (n, 3, h, w)`` that is nearest to ``faces (n, 3, h, w)``.
+
+    Candidates are found on these pairs and compared by their mean squared error on the pairs ``chosen_on`` of other
+    people. Nothing is rearranged if that is best.
+    """
+    x, y = inputs[:FACES], faces[:FACES]
+    mean_in, mean_out = x.mean(0), y.mean(0)
+    x, y = x - mean_in, y - mean_out
+    held_x, held_y = chosen_on[0][:FACES] - mean_in, chosen_on[1][:FACES] - mean_out
+    h, w = x.shape[2:]
+    nothing = Found(1, torch.arange(h * w, device=x.device), x.new_empty(0))
+    best, least = nothing, _error(held_x, held_y)
+    for candidate in _candidates(x, y):
+        error = _error(_rearranged(held_x, candidate), held_y)
+        if error < _GAIN * least:
+            best, least = candidate, error
+    return Rearrangement(best, mean_in, mean_out)
+
+
+def _candidates(x: Tensor, y: Tensor) -> Iterator[Found]:
+    """Yield rearrangements of centred pictures ``x`` towards ``y``, the simpler ones first."""
+    matched = dict[int, Tensor]()
+    sizes = range(1, min(x.shape[2:]) // 2 + 1)
+    for block in sizes:
+        few = slice(_MATCHED_FINE if block < _FINE else _MATCHED)
+        blocks = _blocks(x[few], block), _blocks(y[few], block)
+        matched[block] = _sources(*blocks)
+        yield Found(block, matched[block], x.new_empty(0))
+    for block in (size for size in sizes if _FINE <= size <= _LARGEST_MAP and not any(n % size for n in x.shape[2:])):
+        a, b = _blocks(x, block), _blocks(y, block)
+        in_order = torch.arange(a.shape[1], device=x.device)
+        by_mean = _sources(_means(a), _means(b))
+        different = {tuple(source.tolist()): source for source in (in_order, matched[block], by_mean)}
+        for source in different.values():
+            yield Found(block, source, _linear_map(a[:, source], b))
+
+
+def _blocks(images: Tensor, size: int) -> Tensor:
+    """Return the whole blocks of pictures ``(n, 3, h, w)``: ``(n, p, 3 size^2)``, from the top left, row by row."""
+    n, c, h, w = images.shape
+    rows, columns = h // size, w // size
+    cut = images[..., : rows * size, : columns * size].reshape(n, c, rows, size, columns, size)
+    return cut.permute(0, 2, 4, 1, 3, 5).reshape(n, rows * columns, c * size * size)
+
+
+def _assembled(blocks: Tensor, images: Tensor, size: int) -> Tensor:
+    """Return a copy of the pictures ``(n, 3, h, w)`` with these blocks, in the order of `_blocks`."""
+    n, c, h, w = images.shape
+    rows, columns = h // size, w // size
+    whole = blocks.reshape(n, rows, columns, c, size, size).permute(0, 3, 1, 4, 2, 5)
+    made = images.clone()
+    made[..., : rows * size, : columns * size] = whole.reshape(n, c, rows * size, columns * size)
+    return made
+
+
+def _rearranged(images: Tensor, found: Found) -> Tensor:
+    blocks = _blocks(images, found.block)[:, found.source]
+    if found.within.numel():
+        blocks = blocks @ found.within
+    return _assembled(blocks, images, found.block)
+
+
+def _means(blocks: Tensor) -> Tensor:
+    """Return the mean of each channel of blocks ``(n, p, 3 d)``: ``(n, p, 3)``."""
+    n, p, d = blocks.shape
+    return blocks.reshape(n, p, 3, d // 3).mean(3)
+
+
+def _sources(x: Tensor, y: Tensor) -> Tensor:
+    """Return for each block of ``y (n, p, d)`` the place ``(p,)`` of the block of ``x (n, p, d)`` that it correlates
+    most with."""
+    a, b = (z.transpose(0, 1).flatten(1) for z in (x, y))
+    a, b = (z / z.norm(dim=1, keepdim=True).clamp_min(_TINY) for z in (a, b))
+    return torch.cat([(part @ a.T).argmax(1) for part in b.split(_CHUNK)])
+
+
+def _linear_map(x: Tensor, y: Tensor) -> Tensor:
+    """Return the map ``(d, d)`` that takes blocks ``x (n, p, d)`` nearest to ``y (n, p, d)`` (ridge regression)."""
+    a, b = x.flatten(0, 1), y.flatten(0, 1)
+    gram = a.T @ a
+    ridge = _RIDGE * gram.diagonal().mean() + _TINY
+    found: Tensor = torch.linalg.solve(gram + ridge * torch.eye(len(gram), device=x.device), a.T @ b)
+    return found
+
+
+def _error(found: Tensor, wanted: Tensor) -> float:
+    return float((found - wanted).square().mean())
