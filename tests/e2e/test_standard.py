@@ -23,7 +23,7 @@ def tiny(folder: Path) -> Path:
     text = re.sub(r"\bfaces = (\d+)", lambda found: f"faces = {24 + int(found[1]) // 100}", text)
     text = re.sub(r"\bsteps = \d+", "steps = 2", text)
     text = text.replace('plugin = "inversion",', 'plugin = "inversion", steps = 2,')
-    text = text.replace('"insider" }', '"insider", faces = 30 }').replace('"outsider" }', '"outsider", faces = 30 }')
+    text = re.sub(r'of = "(insider|outsider)" }', r'of = "\1", faces = 30 }', text)
     path = folder / "tiny.toml"
     path.write_text(text.replace('defenses = ["identity", "oblivion", "known-break"]', 'defenses = ["oblivion"]'))
     return path
