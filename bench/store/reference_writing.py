@@ -32,10 +32,10 @@ def write_reference(run: Path, into: Path) -> Path:
     """
     results = RunResults(run)
     record = results.run
-    version = record.suite.head.get("version")
+    version = record.suite.version
     if record.status != "complete" or record.derived:
         raise StorageError(f"{run}: expected a complete run of a whole suite, found one that is {record.status}")
-    if not isinstance(version, str) or "+" in version:
+    if version is None or "+" in version:
         raise StorageError(f"{run}: expected a run of an unchanged suite with a version, found {version or 'none'}")
     folder = child(into, version)
     remove(folder)

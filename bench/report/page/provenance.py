@@ -140,6 +140,7 @@ def identity(results: RunResults) -> list[tuple[str, str]]:
         ("Commit", _commit(run.commit)),
         ("Plan digest", run.digest or "unknown"),
         ("Suite file, sha256", run.suite.sha256 or "unknown"),
+        ("Version of the suite", run.suite.version or "none"),
         ("Seed", str(run.suite.seed)),
         ("Defenses protect again", _checks(results)),
         ("Started", when(run.started)),
