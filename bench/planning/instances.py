@@ -137,12 +137,18 @@ class Splits:
         except ValueError:
             return ()  # Then the cell is skipped for this reason.
 
-    @remembered
     def attacked(self, authorised: tuple[Component, ...], first: Component, defense: Component) -> tuple[str, ...]:
         """Return the split points whose features an attack on a defense works on; empty if it works on images only.
 
         Raise `ValueError` if it cannot get features that it can work with, and `PluginError` if its ``splits`` fails.
         """
+        knows = type(self.instances.of(first)).splits_knowing is not Attack.splits_knowing
+        return self._attacked(authorised, first, self.matched(authorised, defense) if knows and authorised else ())
+
+    @remembered
+    def _attacked(
+        self, authorised: tuple[Component, ...], first: Component, matched: tuple[str, ...]
+    ) -> tuple[str, ...]:
         if not self.instances.uses_features(first):
             return ()
         uploaded = self.uploaded(authorised)
@@ -152,7 +158,7 @@ class Splits:
         attack: Attack = self.instances.of(first)
         where = f"attack {first.label}: splits()"
         try:
-            chosen = tuple(attack.splits_knowing(available, uploaded, self.matched(authorised, defense)))
+            chosen = tuple(attack.splits_knowing(available, uploaded, matched))
         except ValueError as error:
             raise ValueError(f"{first.label}: {error}") from None
         except Exception as error:

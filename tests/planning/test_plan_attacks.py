@@ -204,6 +204,23 @@ def test_an_attack_works_on_the_features_that_it_can_get(
         assert (stage.options["splits"], stage.options["uploaded"]) == (splits, uploaded)
 
 
+def test_an_attack_may_know_which_split_points_the_defense_uses(
+    plan_of: PlanOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bench_toy.attacks import ToyDescent
+
+    told = list[tuple[object, ...]]()
+
+    def splits_knowing(self: object, *known: Any) -> tuple[str, ...]:
+        told.append(tuple(map(tuple, known)))
+        return tuple(known[2]) or ("stem",)
+
+    monkeypatch.setattr(ToyDescent, "splits_knowing", splits_knowing, raising=False)
+    plan = plan_of("toy-descent", defenses=("identity", "toy-step"))
+    assert told == [(("stem", "block"), (), ()), (("stem", "block"), (), ("block",))]
+    assert {stage.options["splits"] for stage in of_kind(plan, "attack")} == {("stem",), ("block",)}
+
+
 # ---- sharing ---------------------------------------------------------------------------------------------------------
 
 

@@ -134,10 +134,12 @@ class Inversion(InversionParameters, Attack):
         """Return the splits whose features are matched, from shallow to deep. Raises ValueError if there are none."""
         if self.stages != "matched":
             return self.splits(available, uploaded)
+        if not matched:
+            return tuple(available)
         found = tuple(split for split in available if split in matched)
         if not found:
-            here = f"uses {', '.join(matched)}" if matched else "uses no split point of the model"
-            raise ValueError(f"stages = 'matched', and the defense {here}; expected one of {', '.join(available)}")
+            works, there = ", ".join(matched), ", ".join(available)
+            raise ValueError(f"stages = 'matched', and the defense works with {works}; available: {there}")
         return found
 
     def splits(self, available: Sequence[str], uploaded: Sequence[str]) -> tuple[str, ...]:

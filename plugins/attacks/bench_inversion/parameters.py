@@ -18,7 +18,7 @@ class InversionParameters:
         network makes of that image (a learnt prior).
     Features matched (Equation 2)
         ``stages``: ``all`` available splits, the ``first`` or ``last`` of them, those that were ``uploaded``, or those
-        that the defense uses (``matched``: its method is public).
+        that the defense works with (``matched``: its method is public), which are all if it works without the model.
         ``through``: ``nothing`` compares the features of the searched image with the received ones; ``defense``
         compares those of a learnt copy of the defense applied to it. The copy is differentiable, and is the expectation
         over the randomness of the defense.

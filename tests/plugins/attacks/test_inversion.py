@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -70,6 +71,7 @@ def context(
     sees: frozenset[Any] = frozenset({"features", "shallow_weights"}),
     image_size: tuple[int, int] = (SIDE, SIDE),
     on_progress: Callable[[float], None] | None = None,
+    state: dict[str, Tensor] | None = None,
 ) -> Context:
     models: dict[str, Any] = {f"net{i}": (network, SPLITS) for i, network in enumerate(networks)}
     return Context(
@@ -79,6 +81,7 @@ def context(
         sample_ids=list(ids),
         plugin="attack inversion",
         on_progress=on_progress,
+        state=state or {},
     )
 
 
@@ -115,7 +118,7 @@ def test_registration_without_torch() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "['inversion'] False"
     assert bench_attacks() == {"inversion": Inversion}
-    assert (Inversion.outputs, Inversion.trains_on) == ("images", "nothing")
+    assert (Inversion().outputs, Inversion().trains_on) == ("images", "nothing")
 
 
 def test_sees_the_images_only_when_it_starts_from_them() -> None:
@@ -172,6 +175,50 @@ def test_splits() -> None:
         Inversion(stages="uploaded").splits(SPLITS, ())
     with pytest.raises(ValueError, match="split points"):
         Inversion().splits((), ())
+
+
+def test_matched_stages_are_those_of_the_defense() -> None:
+    matched = Inversion(stages="matched")
+    assert matched.splits_knowing(SPLITS, (), ("stage2", "stem")) == ("stem", "stage2")
+    assert matched.splits_knowing(SPLITS, (), ()) == SPLITS
+    assert matched.splits_knowing(("stage1",), ("stage1",), ("stage1", "stage2")) == ("stage1",)
+    with pytest.raises(ValueError, match="the defense works with stage2; available: stem"):
+        matched.splits_knowing(("stem",), ("stem",), ("stage2",))
+    assert Inversion(stages="last").splits_knowing(SPLITS, (), ("stem",)) == ("stage2",)
+    assert "the features that the defense works with" in matched.threat
+
+
+@pytest.mark.parametrize(
+    ("params", "trains_on", "sees", "words"),
+    [
+        ({"start": "decoder"}, "defense", {"images", "pairs", "defense"}, "adaptive"),
+        ({"start": "decoder", "pairs": "clean"}, "clean", {"images", "pairs"}, "does not know the defense"),
+        ({"through": "defense"}, "defense", {"images", "pairs", "defense"}, "after a learnt copy of the defense"),
+        ({"through": "defense", "pairs": "clean"}, "defense", {"images", "pairs", "defense"}, "adaptive"),
+        ({"pairs": "clean"}, "nothing", set(), "learns nothing"),
+    ],
+)
+def test_what_it_learns_decides_what_it_knows(
+    params: dict[str, Any], trains_on: str, sees: set[str], words: str
+) -> None:
+    attack = Inversion(**params)
+    assert attack.trains_on == trains_on
+    assert attack.sees == {"features", "shallow_weights"} | sees
+    assert words in attack.threat
+
+
+def test_the_budget_counts_learning_and_descent() -> None:
+    assert Inversion(steps=7).budget() == {"steps": 7}
+    both = Inversion(steps=7, start="decoder", through="defense", learning_steps=10, faces=50)
+    assert both.budget() == {"steps": 27, "faces": 50}
+
+
+def test_the_network_counts_only_where_a_decoder_is_learnt() -> None:
+    assert Inversion(network="not installed").fingerprint() is None
+    assert Inversion(start="decoder").fingerprint() is not None
+    assert Inversion(start="decoder").libraries == ("bench_zoo",)
+    with pytest.raises(ValueError, match="no model 'not installed' is installed"):
+        Inversion(start="decoder", network="not installed")
 
 
 # ---- Equation 3 by hand ----------------------------------------------------------------------------------------------
@@ -550,3 +597,58 @@ def test_the_wrong_image_size() -> None:
 def test_the_weights_must_be_declared() -> None:
     with pytest.raises(CapabilityError, match="shallow"):
         Inversion(**FAST).reconstruct(upload(faces(), Toy()), context("abc", Toy(), sees=frozenset()))
+
+
+# ---- what it learns --------------------------------------------------------------------------------------------------
+
+
+class Mirrored:
+    """Examples whose uploads are the faces upside down, which no convolution can undo and a rearrangement can."""
+
+    def __init__(self, n: int = 48) -> None:
+        self.tensor = faces(n).float()
+        self.images = (self.tensor * 255).round().byte().numpy()
+        self.subjects = np.arange(n) // 2
+        self.attributes: dict[str, Any] = {}
+
+    def received(self, rows: Any, upload: int = 0) -> Received:
+        return Received(images=self.tensor[torch.from_numpy(rows)].flip(2))
+
+
+LEARNT: dict[str, Any] = {**FAST, "network": "none", "channels": 8, "learning_steps": 3, "batch_size": 8}
+
+
+def learnt(params: Inversion, network: Toy) -> Reconstructed:
+    """Learn from mirrored faces, and attack the mirrored uploads of two other faces."""
+    ctx = context("ab", network, sees=params.sees)
+    state = dict(params.fit(Mirrored(), ctx))
+    wanted = faces(2, seed=5)
+    received = upload(wanted.flip(2), network, held=wanted.flip(2))
+    use = context("ab", network, sees=params.sees, state=state)
+    return reconstruct_checked(params, received, (3, SIDE, SIDE), use)
+
+
+class Single(Toy):
+    """The toy network with weights of single precision, as those of real networks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.float()
+
+    def features(self, images: Tensor, splits: Sequence[str]) -> list[Tensor]:
+        return super().features(images.float(), splits)
+
+
+def test_the_descent_starts_from_what_the_decoder_makes() -> None:
+    still = {**LEARNT, "steps": 1, "step_size": 1e-9}
+    found = learnt(Inversion(start="decoder", **still), Single()).images
+    assert psnr(found, faces(2, seed=5)) > 40
+    received = learnt(Inversion(start="decoder", pairs="clean", **still), Single()).images
+    assert psnr(received, faces(2, seed=5)) < 20
+
+
+def test_the_descent_goes_through_a_copy_of_the_defense() -> None:
+    plain = attack(Inversion(**FAST), upload(faces(2, seed=5).flip(2), Single()), "ab", Single()).images
+    through = learnt(Inversion(through="defense", **LEARNT), Single()).images
+    assert psnr(plain, faces(2, seed=5).flip(2)) > 20  # It finds the upload, which is upside down ...
+    assert psnr(through, faces(2, seed=5)) > 20  # ... and through the copy the face itself.
