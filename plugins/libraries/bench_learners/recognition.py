@@ -28,6 +28,7 @@ Knows = Literal["originals", "people"]
 _BATCH = 64  # of faces that are embedded without gradients
 _MOST_HELD_OUT = 512  # faces at which the training looks for early stopping
 _MOST_MIXED = 512  # faces from which a layer that mixes positions is computed
+_MOST_COMPARED = 128  # faces on which such layers are compared
 _WORTH = 0.5  # A layer that mixes positions must lower the rank error to this share of what it is without one.
 
 
@@ -126,20 +127,26 @@ class Behind(nn.Module):
 
 def mixing_of(known: Lessons, ctx: Context) -> Mixing | None:
     """Return the layer that undoes a fixed permutation of blocks, learnt from uploads and their originals; None if the
-    network recognises held-out people as well without it."""
-    rows = known.learning[:_MOST_MIXED]
-    uploads, wanted = known.uploads(known.held_out), known.targets[known.held_out]
-    network: Any = ctx.evaluated()
-    least, best = _WORTH * rank_error(embeddings(network, uploads), wanted), None
-    shape = uploads.shape[1:]
+    network recognises held-out people about as well without it.
+
+    The size of the blocks is that with the least squared error on held-out people.
+    """
+    rows, others = known.learning[:_MOST_MIXED], known.held_out[:_MOST_COMPARED]
+    uploads, originals = known.uploads(others), faces_of(known.examples, others, ctx)
+    shape, layers = uploads.shape[1:], list[tuple[float, Mixing]]()
     for block in block_sizes(*shape[1:]):
         parts = (rows[first : first + _BATCH] for first in range(0, len(rows), _BATCH))
         pairs = ((known.uploads(part), faces_of(known.examples, part, ctx)) for part in parts)
         layer = least_squares(pairs, shape, block).to(ctx.device)
-        error = rank_error(embeddings(Behind(layer, network), uploads), wanted)
-        if error < least:
-            least, best = error, layer
-    return best
+        layers.append((float((layer(uploads) - originals).square().mean()), layer))
+    if not layers:
+        return None
+    _, best = min(layers, key=lambda found: found[0])
+    network: Any = ctx.evaluated()
+    without, behind = (
+        rank_error(embeddings(Behind(front, network).eval(), uploads), known.targets[others]) for front in (None, best)
+    )
+    return best if behind < _WORTH * without else None
 
 
 def adapt(network: nn.Module, known: Lessons, params: AdaptationParameters, ctx: Context) -> int:

@@ -10,7 +10,9 @@ import pytest
 import torch
 from bench_learners.examples import batches, coin, mirrored, split
 from bench_learners.fitting import fit
+from bench_learners.heads import Head, Trunk
 from bench_learners.losses import rank_error, towards
+from bench_learners.mixing import MIXING, Mixing, block_sizes, from_blocks, least_squares, to_blocks
 from bench_learners.weights import restored, state_of
 from torch import Tensor, nn
 
@@ -239,3 +241,89 @@ def test_weights_that_are_not_finite_are_an_error() -> None:
     nn.init.constant_(network.bias, torch.inf)
     with pytest.raises(ContractError, match="'bias' that is not finite"):
         state_of(network)
+
+
+# ---- a layer that mixes positions ------------------------------------------------------------------------------------
+
+
+def random_images(n: int, side: int = 8, seed: int = 0) -> Tensor:
+    return torch.rand(n, 3, side, side, generator=generator(seed))
+
+
+def test_blocks_are_cut_row_by_row_and_joined_again() -> None:
+    images = random_images(2)
+    blocks = to_blocks(images, 4)
+    assert blocks.shape == (2, 4, 48)
+    assert torch.equal(blocks[1, 1].reshape(3, 4, 4), images[1, :, :4, 4:])
+    assert torch.equal(from_blocks(blocks, images.shape, 4), images)
+
+
+def test_sides_of_blocks_divide_both_sides_of_the_image() -> None:
+    assert block_sizes(112, 112) == [56, 28, 16, 14, 8, 7, 4]
+    assert block_sizes(112, 96) == [16, 8, 4]
+    assert block_sizes(13, 13) == []
+
+
+def test_a_permutation_of_blocks_is_undone_on_other_images() -> None:
+    order = torch.tensor([2, 0, 3, 1])
+
+    def protected(images: Tensor) -> Tensor:
+        return from_blocks(to_blocks(images, 4)[:, order], images.shape, 4)
+
+    images, others = random_images(60), random_images(5, seed=2)
+    pairs = ((protected(part), part) for part in images.split(16))
+    layer = least_squares(pairs, (3, 8, 8), 4)
+    assert torch.allclose(layer(protected(others)), others, atol=0.02)
+    assert torch.allclose(layer.weights, torch.eye(4)[order.argsort()], atol=0.02)
+    again = Mixing.like(**{name: layer.state_dict()[name] for name in MIXING})
+    assert again.block == 4
+    again.load_state_dict(layer.state_dict())
+    assert torch.equal(again(others), layer(others))
+
+
+def test_uploads_that_say_nothing_become_the_mean_face() -> None:
+    images = random_images(30)
+    grey = torch.full_like(images, 0.4)
+    layer = least_squares(iter([(grey, images)]), (3, 8, 8), 4)
+    assert torch.allclose(layer(grey[:1])[0], images.mean(0), atol=1e-4)
+
+
+def test_a_new_layer_changes_nothing() -> None:
+    images = random_images(3)
+    assert torch.equal(Mixing((3, 8, 8), 4)(images), images)
+
+
+# ---- a new head ------------------------------------------------------------------------------------------------------
+
+
+def trunk_network() -> nn.Sequential:
+    """A network with two layers of weights, the last of which gets two values, and a normalisation after it."""
+    return nn.Sequential(nn.Flatten(), nn.Linear(12, 2), nn.ReLU(), nn.Linear(2, 5), nn.BatchNorm1d(5)).eval()
+
+
+def test_the_trunk_ends_before_the_last_layer_of_weights() -> None:
+    network, images = trunk_network(), random_images(4, 2)
+    trunk = Trunk(network, images[:1])
+    assert trunk.last is network[3]
+    embeddings, features = trunk(images)
+    assert torch.equal(embeddings, network(images))
+    assert torch.equal(features, network[:3](images))
+    assert not network[3]._forward_pre_hooks
+
+
+def test_a_large_map_is_averaged_over_its_positions() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 40, 1), nn.Conv2d(40, 1, 32))
+    images = random_images(2, 32)
+    _, features = Trunk(network, images)(images)
+    assert features.shape == (2, 40)
+    assert torch.allclose(features, network[0](images).mean((2, 3)), atol=1e-5)
+
+
+def test_a_new_head_first_gives_the_embeddings_of_the_network() -> None:
+    head = Head(3, 2)
+    head.note_statistics(torch.tensor([[1.0, 5.0, 0.0], [3.0, 5.0, 8.0]]))
+    assert torch.equal(head(torch.tensor([[3.0, 4.0]]), torch.ones(1, 3)), torch.tensor([[0.6, 0.8]]))
+    nn.init.ones_(head.correction.weight)
+    # The standardised features are -1, 0 and -0.75: the constant one is not amplified.
+    assert torch.allclose(head(torch.tensor([[3.0, 4.0]]), torch.ones(1, 3) * torch.tensor([1.0, 5.0, 1.0])),
+                          torch.tensor([[0.6, 0.8]]) - 1.75)  # fmt: skip
