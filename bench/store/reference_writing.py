@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -70,10 +71,10 @@ def _copied(source: Path, target: Path) -> Path:
 
 
 def _without_places(record: RunRecord) -> RunRecord:
-    """Return a record without paths, host names and the command line of its machine."""
+    """Return a record without paths of its machine."""
     return replace(
         record,
-        command=("bench", "run", record.suite.name),
+        command=_public(record),
         suite=replace(record.suite, path=Path(record.suite.path or record.suite.name).name),
         components=tuple(map(_without_source, record.components)),
         lpips=record.lpips and replace(record.lpips, reason=None),
@@ -85,6 +86,13 @@ def _require_no_path(file: str, *texts: str) -> None:
     for text in texts:
         if found := _PATH.search(text):
             raise StorageError(f"{file}: expected no path of a machine in a reference run, found {found[2]!r}")
+
+
+def _public(record: RunRecord) -> tuple[str, ...]:
+    """Return the command of a run with nothing but its suite and its defenses, so that it computes any cell again."""
+    words = record.command
+    defenses = [words[i : i + 2] for i, word in enumerate(words[:-1]) if word == "--defense"]
+    return ("bench", "run", record.suite.name, "--recompute-reference", *itertools.chain.from_iterable(defenses))
 
 
 def _without_source(component: ComponentRecord) -> ComponentRecord:

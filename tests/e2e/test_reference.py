@@ -64,7 +64,8 @@ def test_the_reference_run_holds_rows_and_nothing_else(tiny: Tiny) -> None:
     assert not (folder / "samples" / "examples").exists()
     text = (folder / "run.json").read_text()
     assert str(tiny.home) not in text
-    assert json.loads(text)["command"] == ["bench", "run", "tiny"]
+    command = ["bench", "run", "tiny", "--recompute-reference", "--defense", "noise,sigma=0.5,label=Shipped"]
+    assert json.loads(text)["command"] == command
     cells = pd.read_parquet(folder / "cells.parquet")
     assert set(cells["defense"]) == {"identity", "Safe", "Shipped"}
     assert set(cells["suite_version"]) == {"tiny-1"}
