@@ -7,7 +7,7 @@ averaged over the two runs, because averages are per defense.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -35,6 +35,11 @@ _LISTED = 3  # The most changes that the sentence about them names.
 @dataclass(frozen=True)
 class BesideReference(Joined):
     """The results of a run, beside those of the reference run of its suite, as one."""
+
+    @property
+    def opened(self) -> Sequence[RunResults]:
+        """The run itself: the reference run is found by its suite."""
+        return self.runs[:1]
 
     @cached_property
     def run(self) -> RunRecord:

@@ -89,6 +89,7 @@ def test_only_the_new_defense_is_computed_and_stands_beside_the_others(bench: Co
     for text in ("identity (reference)", "Shipped (reference)", "noise sigma 0.1", "the reference run"):
         assert text in page
     assert str(tiny.home) not in page
+    assert f"bench report results/tiny/{folder.name}<" in page  # The reference run is found by the version.
 
     table = bench("export", "tiny", "--table", "summary", "--format", "json", **known)
     defenses = {m["defense"] for t in json.loads(table.out) for m in t["measurements"]}

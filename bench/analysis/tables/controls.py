@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from bench.analysis.cells import Control
 from bench.analysis.rows import Rows
 from bench.analysis.table_model import Column, Measurement, Row, RowGroup, Table, absent
 from bench.analysis.tables.self_checks import AttackerCheck, control_settings, self_checks
 from bench.analysis.tables.summary import POOLED
 from bench.analysis.tables.tried_attacks import RECOVERED, Attacker, names_of
+from bench.core.domain import Control
 from bench.core.text import joined_labels, plural
 
 EXPECTED: Mapping[Control, str] = {

@@ -13,13 +13,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from bench.analysis.cells import CellRow, Control
+from bench.analysis.cells import CellRow
 from bench.analysis.rows import Rows
 from bench.analysis.table_model import Row, Table
 from bench.analysis.tables.questions import by_design
 from bench.analysis.tables.row_layout import Sides, sides_of
 from bench.analysis.tables.tried_attacks import Attacker, TriedAttack, attacker_of, tried_attacks
-from bench.core.domain import Channel, channel
+from bench.core.domain import Channel, Control, channel
 
 NO_SUCCESS = "broken: does not succeed on unprotected faces"
 FALSE_ALARM = "broken: beats chance where nothing can leak"
