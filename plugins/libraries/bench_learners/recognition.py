@@ -29,6 +29,7 @@ _BATCH = 64  # of faces that are embedded without gradients
 _MOST_HELD_OUT = 512  # faces at which the training looks for early stopping
 _MOST_MIXED = 512  # faces from which a layer that mixes positions is computed
 _MOST_COMPARED = 128  # faces on which such layers are compared
+_CAREFUL_RATE = 3e-4  # of a recogniser that learns from few faces
 _WORTH = 0.5  # A layer that mixes positions must lower the rank error to this share of what it is without one.
 
 
@@ -160,15 +161,16 @@ def adapt(network: nn.Module, known: Lessons, params: AdaptationParameters, ctx:
         images = mirrored(known.uploads(chosen), coin(len(chosen), generator))
         return towards(network(images), known.targets[chosen])
 
+    few = len(known.learning) < params.few
     return fit(
         network,
         loss,
         lambda: float(towards(embeddings(network, held_out), wanted)),
         steps=params.steps,
-        rate=params.rate,
+        rate=min(params.rate, _CAREFUL_RATE) if few else params.rate,
         patience=params.patience,
         ctx=ctx,
-        statistics=params.statistics,
+        statistics="keep" if few else params.statistics,
     )
 
 

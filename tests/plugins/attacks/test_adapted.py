@@ -24,7 +24,7 @@ from torch import nn
 from bench import ContractError, DataError, Received
 from bench.testing import check_state, embed_checked
 
-SMALL = {"steps": 40, "batch": 16, "rate": 0.01}
+SMALL = {"steps": 40, "batch": 16, "rate": 0.01, "few": 0}
 
 
 def small(**params: Any) -> AdaptedRecogniser:
@@ -198,3 +198,15 @@ def test_it_repeats() -> None:
     first, second = (learnt(small(steps=8), Pictures(people=12)) for _ in range(2))
     assert first.keys() == second.keys()
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_few_faces_are_learnt_carefully() -> None:
+    """Batch normalisation keeps its statistics, and no weight moves by more than the small rate in a step."""
+    before = Recogniser().state_dict()
+    examples = Pictures(people=20, protect=other_colours)
+    careful, bold = (learnt(small(steps=2, few=few, rate=0.02), examples) for few in (400, 0))
+    moved = [
+        (state["adapted.network.linear.weight"] - before["linear.weight"]).abs().max() for state in (careful, bold)
+    ]
+    assert moved[0] < 2 * 3.1e-4 < 1e-3 < moved[1]
+    assert torch.equal(careful["adapted.network.norm.running_mean"], before["norm.running_mean"])

@@ -62,7 +62,7 @@ def test_unprotected_uploads_are_linked() -> None:
 
 
 def test_learning_links_what_the_network_as_it_is_cannot() -> None:
-    attack = Linked(learns="pairs", steps=40, batch=16, rate=0.01)
+    attack = Linked(learns="pairs", steps=40, batch=16, rate=0.01, few=0)
     plain, adapted = auc(Linked(), other_colours), auc(attack, other_colours, state_of(attack, other_colours))
     assert adapted > 0.99
     assert adapted >= plain
