@@ -136,7 +136,7 @@ def first_images(received: Received, params: InversionParameters, like: Tensor, 
         if params.start == "obfuscated":
             return received.images.to(like).clone()
         with torch.no_grad():
-            made: Tensor = decoder_of_start(params, ctx)(received.images)
+            made: Tensor = decoder_of_start(params, ctx)(received.images.float())
         return made.clamp(0, 1).to(like)
     h, w = ctx.image_size if received.images is None else received.images.shape[2:]
     grey = like.new_full((len(like), 3, h, w), 0.5)

@@ -18,6 +18,7 @@ FACES = 256  # At most so many faces decide.
 _MATCHED, _MATCHED_FINE = 96, 48  # So many faces decide where blocks come from; fewer for blocks smaller than `_FINE`.
 _FINE = 4
 _LARGEST_MAP = 16  # Larger blocks have too many pixels for a linear map of all of them.
+_MOST_PLACES = 20_000  # More blocks than these are not matched: it would take minutes.
 _CHUNK = 1024  # So many positions are compared with all others at a time.
 _RIDGE = 1e-3  # of the mean variance of the values within a block
 _TINY = 1e-12
@@ -98,13 +99,14 @@ def find(inputs: Tensor, faces: Tensor, chosen_on: tuple[Tensor, Tensor]) -> Rea
 def _candidates(x: Tensor, y: Tensor) -> Iterator[Found]:
     """Yield rearrangements of centred pictures ``x`` towards ``y``, the simpler ones first."""
     matched = dict[int, Tensor]()
-    sizes = range(1, min(x.shape[2:]) // 2 + 1)
+    h, w = x.shape[2:]
+    sizes = [size for size in range(1, min(h, w) // 2 + 1) if (h // size) * (w // size) <= _MOST_PLACES]
     for block in sizes:
         few = slice(_MATCHED_FINE if block < _FINE else _MATCHED)
         blocks = _blocks(x[few], block), _blocks(y[few], block)
         matched[block] = _sources(*blocks)
         yield Found(block, matched[block], x.new_empty(0))
-    for block in (size for size in sizes if _FINE <= size <= _LARGEST_MAP and not any(n % size for n in x.shape[2:])):
+    for block in (size for size in sizes if _FINE <= size <= _LARGEST_MAP and h % size == w % size == 0):
         a, b = _blocks(x, block), _blocks(y, block)
         in_order = torch.arange(a.shape[1], device=x.device)
         by_mean = _sources(_means(a), _means(b))
