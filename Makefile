@@ -8,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTEST = $(BIN)/python -m pytest --numprocesses $(WORKERS) --durations 10
 
-.PHONY: paper example tuning test quick faults statistics bench check clean
+.PHONY: paper example tuning reference controls test quick faults statistics bench check clean
 
 paper: $(VENV)/.ready
 	$(BIN)/bench run suites/paper.toml $(if $(PAIRS),--pairs $(PAIRS))
@@ -25,6 +25,15 @@ tuning: $(VENV)/.ready
 	$(BIN)/bench run suites/tuning-recface.toml
 	$(BIN)/bench run suites/tuning-inversion.toml
 	$(BIN)/python docs/design/tuning.py
+
+# The rows of the shipped defenses under the standard suite, which travel with bench: bench/reference.
+reference: $(VENV)/.ready
+	$(BIN)/python benchmarks/reference.py
+
+# How often the whole standard suite calls a picture that shows nothing of the face leaking, over 20 seeds: the table of
+# docs/design/standard.md. SMALL=1 only tries it, in a few minutes.
+controls: $(VENV)/.ready
+	$(BIN)/python benchmarks/controls.py $(if $(SMALL),--small)
 
 test: $(VENV)/.ready-for-tests
 	$(PYTEST)

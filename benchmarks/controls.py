@@ -31,7 +31,11 @@ from bench.store.run_folders import find_run
 
 BAR = 0.05
 SEEDS = 20
-SMALL = ("--pairs", "40", "--set", 'experiment[0].attacks=["abuse", {plugin="averaged", uploads=2, label="mean of 2"}]')
+_CHEAP = """experiment=[
+    {name = "recognition", attacks = ["abuse", {plugin = "averaged", uploads = 2, label = "mean of 2 uploads"}]},
+    {name = "linkage", attacks = ["linked"]},
+]"""
+SMALL = ("--pairs", "40", "--set", _CHEAP.replace("\n", " "))
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from bench.store.reference import write_reference
+from bench.store.reference_writing import write_reference
 from bench.store.run_folders import find_run
 
 # The shipped defenses beside the controls that the suite itself names, at the settings for the bundled networks.

@@ -92,7 +92,8 @@ def show_plan(plan: Plan, cache: Cache) -> None:
     stages = plan.stages.values()
     missing = missing_stages(plan, cache, {}, lambda event: None)
     skipped = [c for c in plan.cells if c.skip]
-    out.print(f"suite {plan.suite.name} ({plan.suite.path}), device {plan.device}, seed {plan.suite.seed}")
+    version = f", version {plan.suite.version}" if plan.suite.version else ""
+    out.print(f"suite {plan.suite.name} ({plan.suite.path}){version}, device {plan.device}, seed {plan.suite.seed}")
     if plan.whole is not None:
         out.print(f"cells: {len(plan.cells)} of the {plan.whole} of the suite, by --cell")
     else:
@@ -222,7 +223,8 @@ def print_plan(plan: Plan, cache: Cache, registry: Registry) -> None:
          "seconds": s.cost, "bytes": s.size}
         for s in plan.stages.values()
     ]  # fmt: skip
-    about = {"suite": plan.suite.name, "path": str(plan.suite.path), "device": plan.device, "digest": plan.digest}
+    about: dict[str, Any] = {"suite": plan.suite.name, "suite_version": plan.suite.version}
+    about |= {"path": str(plan.suite.path), "device": plan.device, "digest": plan.digest}
     notes = [{"component": label, "note": note} for label, note in notes_on_files(plan, registry)]
     say_json({**about, "notes": notes, "cells": cells, "stages": stages})
 

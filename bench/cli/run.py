@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -103,14 +103,7 @@ def run(
       bench run paper --cell 1a2b3c4d     # recompute one number; the report shows the id of its cell
       bench run --replay quick
     """
-    from bench.cli import console
     from bench.engine.factory import make_engine
-    from bench.planning.plan import find_ids, select
-    from bench.registry.discovery import discover
-    from bench.runs.beside_reference import reading, with_reference
-    from bench.runs.run import plan_suite
-    from bench.store.reading import RunResults
-    from bench.store.several_runs import Joined
 
     go_on_unread()
     folders = options.folders(out)
@@ -121,23 +114,47 @@ def run(
         return
     if suite is None:
         raise click.UsageError("expected a SUITE to run, or --replay RUN")
-    overrides = options.with_mode(overrides, mode)
-    plan = plan_suite(
-        suite, folders, device, overrides, pairs, timeout_s, defenses=defenses, recompute=recompute, trust=trust
-    )
-    plan = select(plan, find_ids(plan, cells)) if cells else plan
-    if text := reading(plan.suite):
-        options.note(text)
+    known = {"overrides": options.with_mode(overrides, mode), "defenses": defenses, "recompute": recompute}
+    plan = _planned(suite, cells, folders, device=device, pairs=pairs, timeout_s=timeout_s, trust=trust, **known)
     engine = new_engine(plan.device)
     with _run_and_log(plan, folders, engine, log_format, fresh=fresh, retry=retry) as (folder, outcomes):
-        results = with_reference(RunResults(folder), discover())
-        for note in results.notes if isinstance(results, Joined) else ():
-            options.note(note)
-        page = folders.page(results.run, folder) if report else None
-        kept = page is not None and _update_page(results, page, include_faces=include_faces)
-        console.show_summary(results, page, retry=retry, kept=kept)
+        _show(folder, folders, report=report, include_faces=include_faces, retry=retry)
     if any(o.status in {"failed", "timeout"} for o in outcomes):
         click.get_current_context().exit(1)
+
+
+def _planned(suite: Path, cells: Sequence[str], folders: Folders, **arguments: Any) -> Plan:
+    """Plan a suite, or only some of its cells, and print a note on defenses that are read from its reference run.
+
+    ``arguments`` are those of `bench.runs.run.plan_suite` by name.
+    """
+    from bench.planning.plan import find_ids, select
+    from bench.runs.run import plan_suite
+
+    found = plan_suite(suite, folders, **arguments)
+    found = select(found, find_ids(found, cells)) if cells else found
+    if found.suite.version:
+        from bench.runs.beside_reference import reading
+
+        if text := reading(found.suite):
+            options.note(text)
+    return found
+
+
+def _show(folder: Path, folders: Folders, *, report: bool, include_faces: bool, retry: bool) -> None:
+    """Write the report of a run if it is requested, and print the summary, beside the reference run of its suite."""
+    from bench.cli import console
+    from bench.registry.discovery import discover
+    from bench.runs.beside_reference import with_reference
+    from bench.store.reading import RunResults
+    from bench.store.several_runs import Joined
+
+    results = with_reference(RunResults(folder), discover())
+    for note in results.notes if isinstance(results, Joined) else ():
+        options.note(note)
+    page = folders.page(results.run, folder) if report else None
+    kept = page is not None and _update_page(results, page, include_faces=include_faces)
+    console.show_summary(results, page, retry=retry, kept=kept)
 
 
 def _update_page(results: RunResults, page: Path, *, include_faces: bool) -> bool:
@@ -271,17 +288,11 @@ def plan(
       bench plan paper --json | jq -r '.cells[] | [.cell, .defense, .attack, .evaluated] | @tsv'
     """
     from bench.cli import console
-    from bench.planning.plan import find_ids, select
     from bench.registry.discovery import discover
-    from bench.runs.beside_reference import reading
-    from bench.runs.run import plan_suite
 
     folders = options.folders(out)
-    overrides = options.with_mode(overrides, mode)
-    made = plan_suite(suite, folders, device, overrides, pairs, defenses=defenses, recompute=recompute, trust=trust)
-    made = select(made, find_ids(made, cells)) if cells else made
-    if text := reading(made.suite):
-        options.note(text)
+    known = {"overrides": options.with_mode(overrides, mode), "defenses": defenses, "recompute": recompute}
+    made = _planned(suite, cells, folders, device=device, pairs=pairs, trust=trust, **known)
     if as_json:
         console.print_plan(made, folders.cache, discover())
         return

@@ -7,7 +7,7 @@ averaged over the two runs, because averages are per defense.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -36,6 +36,11 @@ _LISTED = 3  # The most changes that the sentence about them names.
 class BesideReference(Joined):
     """The results of a run, beside those of the reference run of its suite, as one."""
 
+    @property
+    def opened(self) -> Sequence[RunResults]:
+        """The run itself: the reference run is found by its suite."""
+        return self.runs[:1]
+
     @cached_property
     def run(self) -> RunRecord:
         """The record of the run itself, with the experiments, components and plugins of both."""
@@ -50,7 +55,7 @@ def with_reference(results: RunResults, registry: Registry) -> RunResults:
     A run of single cells, a rescoring and a replay stand alone; so does a run that asked other questions.
     """
     run = results.run
-    reference = None if run.derived or run.replay_of else find_reference(_version(run))
+    reference = None if run.derived or run.replay_of else find_reference(run.suite.version)
     if reference is None or not same_questions(run.suite.raw, reference.run):
         return results
     shown = lacking(reference, results.cells["defense"])
@@ -58,7 +63,7 @@ def with_reference(results: RunResults, registry: Registry) -> RunResults:
         return results
     notes = [
         f"{plural(len(shown), 'defense')} marked{MARK}: {', '.join(shown)}. The rows are those of the reference run of "
-        f"{_version(run)}, which comes with bench; they were not computed in this run.",
+        f"{run.suite.version}, which comes with bench; they were not computed in this run.",
         *changed_since(run, reference.run, registry),
     ]
     named = [_whole(THIS, results), _reference(reference, shown)]
@@ -85,11 +90,6 @@ def lacking(reference: RunResults, defenses: Any) -> list[str]:
     """Return the defenses of a reference run that are not among these labels."""
     own = {spelling(label) for label in defenses}
     return [label for label in dict.fromkeys(reference.cells["defense"]) if spelling(label) not in own]
-
-
-def _version(run: RunRecord) -> str | None:
-    found = run.suite.head.get("version")
-    return found if isinstance(found, str) else None
 
 
 def _whole(name: str, results: RunResults) -> Named:
@@ -135,7 +135,7 @@ def changed_since(run: RunRecord, reference: RunRecord, registry: Registry) -> l
     words = [*offered_words(run.command), RECOMPUTE] if is_bench(run.command) else []
     command = shlex.join(words or ["bench", "run", run.suite.name, RECOMPUTE])
     return [
-        f"The reference rows of {_version(reference)} were made by something else than this run "
+        f"The reference rows of {reference.suite.version} were made by something else than this run "
         f"({'; '.join(found[:_LISTED])}{more}), so differences from them may have other causes than the defense: "
         f"compute them here with: {command}"
     ]

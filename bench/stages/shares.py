@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -35,7 +35,7 @@ def uploads_of(job: Job, role: str, subjects: NDArray[np.int64]) -> Artifact:
     """
     if role in job.stage.inputs:
         return job.input(role)
-    parts = []
+    parts: list[Artifact] = []
     while _named(role, len(parts)) in job.stage.inputs:
         parts.append(job.input(_named(role, len(parts))))
     held = [part for part in parts if len(part.tables["samples"])]
@@ -74,4 +74,4 @@ class _InShares:
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         found = self[:]
-        return found if dtype is None else cast("NDArray[Any]", found.astype(dtype))
+        return found if dtype is None else found.astype(dtype)

@@ -73,6 +73,11 @@ class RunResults:
         return (self,)
 
     @property
+    def opened(self) -> Sequence[RunResults]:
+        """The runs that a command names to open these results."""
+        return self.runs
+
+    @property
     def names(self) -> Sequence[str]:
         """A name for each of the runs that tells them apart; an empty text for a single run."""
         return ("",)

@@ -71,6 +71,12 @@ class SuiteRecord:
         return found if isinstance(found, int) else 0
 
     @property
+    def version(self) -> str | None:
+        """The version of the suite as it was run; None if it has none."""
+        found = self.head.get("version")
+        return found if isinstance(found, str) else None
+
+    @property
     def head(self) -> Mapping[str, Any]:
         """The table ``[suite]`` of the file; empty if it has none."""
         found = self.raw.get("suite")

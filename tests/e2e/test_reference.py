@@ -64,7 +64,8 @@ def test_the_reference_run_holds_rows_and_nothing_else(tiny: Tiny) -> None:
     assert not (folder / "samples" / "examples").exists()
     text = (folder / "run.json").read_text()
     assert str(tiny.home) not in text
-    assert json.loads(text)["command"] == ["bench", "run", "tiny"]
+    command = ["bench", "run", "tiny", "--recompute-reference", "--defense", "noise,sigma=0.5,label=Shipped"]
+    assert json.loads(text)["command"] == command
     cells = pd.read_parquet(folder / "cells.parquet")
     assert set(cells["defense"]) == {"identity", "Safe", "Shipped"}
     assert set(cells["suite_version"]) == {"tiny-1"}
@@ -88,6 +89,7 @@ def test_only_the_new_defense_is_computed_and_stands_beside_the_others(bench: Co
     for text in ("identity (reference)", "Shipped (reference)", "noise sigma 0.1", "the reference run"):
         assert text in page
     assert str(tiny.home) not in page
+    assert f"bench report results/tiny/{folder.name}<" in page  # The reference run is found by the version.
 
     table = bench("export", "tiny", "--table", "summary", "--format", "json", **known)
     defenses = {m["defense"] for t in json.loads(table.out) for m in t["measurements"]}
@@ -96,7 +98,12 @@ def test_only_the_new_defense_is_computed_and_stands_beside_the_others(bench: Co
     replayed = bench("run", "--replay", "tiny", *CPU[2:], **known)
     assert replayed.code == 0, replayed.err
     assert "the rows are the same bytes" in replayed.out
-    assert bench("rescore", "tiny", "--fmr", "0.02", **known).code == 0
+    rescored = bench("rescore", folder, "--fmr", "0.02", **known)
+    assert rescored.code == 0, rescored.err
+    (again,) = (tiny.home / "results" / "tiny").glob("*-rescored")
+    rows = pd.read_parquet(again / "samples" / "verification")
+    assert set(rows["suite_version"]) == {"tiny-1+changed"}
+    assert set(rows["defense"]) == {"noise sigma 0.1"}
 
 
 def test_other_code_is_said_in_one_sentence_and_the_reference_is_computed_on_request(

@@ -8,10 +8,14 @@ from typing import Any
 
 import pytest
 from fake_run import FakeAttack, FakeRun, write_fake_run
+from pages import markup
 
 from bench.analysis.rows import Rows
+from bench.report.page import render
 from bench.report.page.standard_line import quoted
 from bench.store.reading import RunResults
+from bench.suite.bundled import published
+from bench.suite.suite import read
 
 
 def run_of(folder: Path, head: dict[str, Any]) -> RunResults:
@@ -42,3 +46,16 @@ def test_the_line_quotes_the_reference_run(tmp_path: Path, monkeypatch: pytest.M
     assert line.command == ""
     assert line.words.startswith("Under hard-7, which also asks adversaries who know the defense: PMT: ")
     assert "Noise" not in line.words.partition("PMT: ")[0]
+
+
+def test_the_page_begins_with_the_line(tmp_path: Path) -> None:
+    page = render(run_of(tmp_path / "run", {"standard": "hard-7"}))
+    line = page.index('id="standard"')
+    assert page.index("</h1>") < line < page.index('aria-label="Sections"')
+    assert "<code>bench run hard --defense pmt</code>" in page
+    assert "<code>docs/standard.md</code>" in markup(page)  # A page opens nothing but its own parts.
+
+
+def test_the_papers_suite_names_the_standard_suite() -> None:
+    found = {name: read(path).tables.suite for name, path in published().items()}
+    assert found["paper"].standard == found["standard"].version == "standard-1"

@@ -105,10 +105,10 @@ def _data_and_weights(run: RunRecord) -> list[Step]:
 
 def commands(rows: Rows, tables: Sequence[str], claims: bool) -> list[tuple[str, str]]:
     """Return commands that make the page, the verdicts on claims, and the main tables again from the stored rows."""
-    runs = rows.results.runs
+    runs = rows.results.opened
     several = len(runs) > 1
     folders = [shlex.quote(place(run)) for run in runs]
-    of = [f" of {name}" if several else "" for name in rows.results.names]
+    of = [f" of {name}" if several else "" for name in rows.results.names[: len(runs)]]
     found = [("Make this page from the rows", f"bench report {' '.join(folders)}")]
     if claims:
         found += [
@@ -140,6 +140,7 @@ def identity(results: RunResults) -> list[tuple[str, str]]:
         ("Commit", _commit(run.commit)),
         ("Plan digest", run.digest or "unknown"),
         ("Suite file, sha256", run.suite.sha256 or "unknown"),
+        ("Version of the suite", run.suite.version or "none"),
         ("Seed", str(run.suite.seed)),
         ("Defenses protect again", _checks(results, "check_defenses", "protect")),
         ("Attacks work again", _checks(results, "check_attacks", "attack", "embed")),

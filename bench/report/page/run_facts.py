@@ -51,9 +51,10 @@ def facts(rows: Rows) -> list[tuple[str, str]]:
         return size_and_cells
     run = rows.results.run
     counts = run.counts or RunCounts()
+    version = f", version {run.suite.version}" if run.suite.version else ""
     ended = "" if run.status == "running" else f"finished {when(run.finished)}"
     return [
-        ("Suite", f"{run.suite.name} ({run.suite.path or 'unknown'})"),
+        ("Suite", f"{run.suite.name}{version} ({run.suite.path or 'unknown'})"),
         *size_and_cells,
         ("Stages", f"{counts.computed or 0} computed, {counts.cached or 0} from earlier runs"),
         ("Device", machine(run)),

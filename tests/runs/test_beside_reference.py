@@ -1,0 +1,119 @@
+"""What differs between a run and the reference run of its suite is said in one sentence, with what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_run import FakeRun, write_fake_run
+
+from bench.analysis.rows import Rows
+from bench.registry.discovery import Registry
+from bench.runs.beside_reference import BesideReference, changed_since, with_reference
+from bench.store.reading import RunResults
+from bench.store.run_record import ComponentRecord, OriginRecord, RunRecord, SuiteRecord, write_record
+
+SUITE = SuiteRecord(name="hard", raw={"suite": {"name": "hard", "version": "hard-1"}})
+NETWORK = ComponentRecord(
+    kind="model", name="net", label="judge", weights="1" * 64, origin=OriginRecord(digest="a" * 64)
+)
+RUN = RunRecord(
+    suite=SUITE,
+    command=("bench", "run", "hard", "--defense", "mine"),
+    host={"stages": "0" * 64},
+    versions={"torch": "2.11"},
+    device="cpu",
+    components=(NETWORK,),
+)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"host": {"stages": "f" * 64}}, "code of bench/stages: ffffffffffff -> 000000000000"),
+        ({"components": (replace(NETWORK, weights="2" * 64),)}, "weights of model judge: 222222222222 -> 111111111111"),
+        (
+            {"components": (replace(NETWORK, origin=OriginRecord(digest="b" * 64)),)},
+            "code of model judge: bbbbbbbbbbbb -> aaaaaaaaaaaa",
+        ),
+        ({"versions": {"torch": "2.12"}}, "version of torch: 2.12 -> 2.11"),
+        ({"device": "cuda"}, "device: cuda -> cpu"),
+    ],
+)
+def test_each_kind_of_change_is_named(changes: Mapping[str, Any], words: str, registry: Registry) -> None:
+    (sentence,) = changed_since(RUN, replace(RUN, **changes), registry)
+    assert words in sentence
+    assert sentence.endswith("compute them here with: bench run hard --defense mine --recompute-reference")
+
+
+def test_many_changes_are_one_sentence(registry: Registry) -> None:
+    host = {f"part{i}": "0" * 64 for i in range(6)}
+    (sentence,) = changed_since(replace(RUN, host=host), replace(RUN, host={}), registry)
+    assert "code of bench/part2" in sentence
+    assert "code of bench/part3" not in sentence
+    assert "and 3 more" in sentence
+
+
+def test_without_a_change_nothing_is_said(registry: Registry) -> None:
+    assert changed_since(RUN, RUN, registry) == []
+
+
+def test_a_foreign_command_is_not_offered(registry: Registry) -> None:
+    (sentence,) = changed_since(replace(RUN, command=("rm", "-rf", "/"), device="cuda"), RUN, registry)
+    assert sentence.endswith("with: bench run hard --recompute-reference")
+
+
+# ---- which rows are shown --------------------------------------------------------------------------------------------
+
+
+def versioned(folder: Path, defenses: Any, **changes: Any) -> RunResults:
+    """Write a fake run of a suite with a version."""
+    results = write_fake_run(folder, FakeRun(defenses=defenses))
+    suite = replace(results.run.suite, raw={"suite": {"name": "fake", "version": "hard-1"}})
+    write_record(folder, replace(results.run, suite=suite, **changes))
+    return RunResults(folder)
+
+
+@pytest.fixture
+def reference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunResults:
+    """The reference run of two defenses."""
+    monkeypatch.setenv("BENCH_REFERENCE", str(tmp_path / "references"))
+    both = [("Clean", "identity", False), ("PMT", "pmt", True)]
+    return versioned(tmp_path / "references" / "hard-1", both)
+
+
+def test_only_what_the_run_lacks_is_shown_and_marked(reference: RunResults, tmp_path: Path, registry: Registry) -> None:
+    own = versioned(tmp_path / "run", [("Clean", "identity", False), ("Mine", "noise", False)])
+    found = with_reference(own, registry)
+    assert isinstance(found, BesideReference)
+    assert list(dict.fromkeys(found.cells["defense"])) == ["Clean", "Mine", "PMT (reference)"]
+    assert found.run.suite.name == own.run.suite.name
+    assert list(found.opened) == [own]
+    assert found.notes[0].startswith("1 defense marked (reference): PMT. ")
+    marked = found.samples("verification", {"defense": "PMT (reference)"})
+    assert len(marked) == len(reference.samples("verification", {"defense": "PMT"})) > 0
+    assert "PMT (reference)" in {c.defense for c in Rows(found).cells}
+
+
+def test_a_run_that_has_everything_stands_alone(reference: RunResults, tmp_path: Path, registry: Registry) -> None:
+    own = versioned(tmp_path / "run", [("Clean", "identity", False), ("PMT", "pmt", True)])
+    assert with_reference(own, registry) is own
+
+
+@pytest.mark.parametrize("changes", [{"only": ("a",)}, {"replay_of": "earlier"}])
+def test_a_part_of_a_run_stands_alone(
+    changes: dict[str, Any], reference: RunResults, tmp_path: Path, registry: Registry
+) -> None:
+    own = versioned(tmp_path / "run", [("Mine", "noise", False)], **changes)
+    assert with_reference(own, registry) is own
+
+
+def test_other_questions_stand_alone(reference: RunResults, tmp_path: Path, registry: Registry) -> None:
+    own = versioned(tmp_path / "run", [("Mine", "noise", False)])
+    raw = {"suite": {"name": "fake", "version": "hard-1", "seed": 5}}
+    write_record(own.folder, replace(own.run, suite=replace(own.run.suite, raw=raw)))
+    own = RunResults(own.folder)
+    assert with_reference(own, registry) is own
