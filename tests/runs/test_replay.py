@@ -24,7 +24,7 @@ from bench.core.errors import ReplayError
 from bench.registry import discovery, sources
 from bench.registry.discovery import Registry
 from bench.runs import replay
-from bench.runs.replan import _changes_of_code, changes_around
+from bench.runs.replan import changes_of_code, changes_around
 from bench.store.reading import RunResults
 from bench.store.run_record import ComponentRecord, OriginRecord, RunRecord, SuiteRecord
 from bench.store.workspace import Folders
@@ -374,7 +374,7 @@ def test_libraries_that_depend_on_parameters_are_compared(
         params={"library": library},
         origin=OriginRecord(**{**origin, **libraries}),
     )
-    found = list(_changes_of_code(about, registry))
+    found = list(changes_of_code(about, registry))
     assert len(found) == len(expected)
     assert all(part in line for part, line in zip(expected, found, strict=True))
 
