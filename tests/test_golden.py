@@ -83,8 +83,8 @@ def test_the_stage_that_failed_is_a_column(results: RunResults) -> None:
     assert {"verification", "images", "baselines"} <= metrics
 
 
-def test_older_runs_have_every_table_but_those_of_links_and_sets(results: RunResults) -> None:
-    assert {*SAMPLES} - {*ROWS} == {"links", "sets"}
+def test_older_runs_have_every_table_but_those_of_links_people_and_sets(results: RunResults) -> None:
+    assert {*SAMPLES} - {*ROWS} == {"links", "people", "sets"}
     assert results.samples("links").empty
     assert results.samples("sets").empty
 

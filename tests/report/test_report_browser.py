@@ -72,8 +72,17 @@ def _hostile(folder: Path) -> RunResults:
             return {"status": "failed", "reason": f"broke {NASTY}", "traceback": f"T {ENDING}", "log": f"L {NASTY}"}
         return {}
 
+    learners = [
+        replace(
+            ABUSE, label=f"learns {n} {ENDING}", plugin=f"learns {NASTY}", params={"faces": n}, knowledge=4,
+            budget={"faces": n},
+        )
+        for n in (100, 400)
+    ]  # fmt: skip
+    using = [replace(ABUSE, label=f"abuse {NASTY}", knowledge=0), *learners]
+    kinds = {f"kind {NASTY}": lambda i: f"{'one' if i % 2 else 'other'} {ENDING}"}
     runs = [
-        FakeRun(name=f"use {NASTY}", attacks=[replace(ABUSE, label=f"abuse {NASTY}")], ended=failing, **common),
+        FakeRun(name=f"use {NASTY}", attacks=using, ended=failing, people=kinds, **common),
         FakeRun(name=f"pictures {ENDING.replace('/', '')}", table="VI", attacks=attacks[:1], claims=None, **common),
         FakeRun(name=f"levels {ADDRESS}", table="VIII", attacks=attacks[1:], claims=None, **common),
         FakeRun(

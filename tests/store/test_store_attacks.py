@@ -71,6 +71,7 @@ COLUMNS = {
             for f in ("another_face", "mean_face", "noise", "wide_noise", "grey")
         ),
     },
+    "people": {*POINT[:3], "subject", "attribute", "label", "value", "pictures"},
     "examples": {*POINT, "attack", "sample_id", "original", "protected", "ssim"},
     "attributes": {
         "cell", *POINT, "evaluated", "attack", "via", "sample_id", "subject", "attribute", "measure", "value",

@@ -135,7 +135,7 @@ def knowledge_chart(found: KnowledgeOfDefense) -> Chart:
         caption="The attack that leaks most at each step of knowledge; data sets and judging models pooled. Higher "
         "leaks more.",
         experiment=" + ".join(dict.fromkeys(leak.experiment for leak in leaks)),
-        x="knowledge, 0 upload alone to 5 full model",
+        x="knowledge, 0 least to 5 most",
         metric=next(iter(panels)).metric or LEAKAGE["recognition"],
         panels=panels,
         source="samples/verification, samples/attributes and samples/links",
