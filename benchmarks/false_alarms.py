@@ -39,6 +39,7 @@ ATTACKERS = (1, 3, 6, 12)
 PEOPLE = (104, 208)
 REPEATS = 3
 LEAKS = (0.05, 0.1)
+CHANNEL_LEAKS = (("recognition", 0.1), ("linkage", 0.1), ("attributes", 0.3))
 CORRELATIONS = (0.0, 0.9)
 _DIMENSIONS, _RECOGNISERS, _CLASSES = 24, 2, (7, 6, 2)
 _SHARED, _HUB = 0.7, 0.15  # What recognisers share, and the common direction of what attacks end with.
@@ -258,7 +259,7 @@ def alarm_lines(repeats: int, attackers: Sequence[int] = ATTACKERS) -> tuple[lis
     """Return the table of false alarms and of power as lines, and whether every false alarm meets the bar."""
     repeats = max(100, repeats // 5)
     lines = [f"Runs with an alarm in {repeats:,} repeats, in per cent (bar without a leak: {100 * LEVEL:.0f})", ""]
-    lines.append(f"{'':<58}" + "".join(f"{k:>7}" for k in attackers) + "  attackers")
+    lines.append(f"{'':<66}" + "".join(f"{k:>7}" for k in attackers) + "  attackers")
     met = True
     for rule in RULES:
         for people in PEOPLE:
@@ -268,6 +269,8 @@ def alarm_lines(repeats: int, attackers: Sequence[int] = ATTACKERS) -> tuple[lis
             shapes.append(Scene(people=people, attackers=1, twice=True))
             if of_verdict:
                 shapes += [Scene(people=people, attackers=1, leak=x, repeats=REPEATS) for x in leaks]
+            if rule == "verdict: all channels":
+                shapes += [Scene(people=people, attackers=1, leak=x, channel=name) for name, x in CHANNEL_LEAKS]
             for shape in shapes:
                 scenes = [replace(shape, attackers=k) for k in attackers]
                 found = [alarms(rule, scene, repeats) for scene in scenes]
@@ -276,9 +279,10 @@ def alarm_lines(repeats: int, attackers: Sequence[int] = ATTACKERS) -> tuple[lis
                 about = f"leak {100 * shape.leak:>2.0f} points" if shape.leak else "no leak"
                 who = f"{people} pairs of {people // 2} people" if shape.twice else f"{people} people"
                 who += f", {shape.repeats} repeats" if shape.repeats > 1 else ""
-                label = f"{rule:<20}{who:<24}r {shape.correlation:<4g}{about}"
+                about += f", {shape.channel}" if shape.leak and not of_verdict else ""
+                label = f"{rule:<24}{who:<24}r {shape.correlation:<4g}{about}"
                 lines.append(
-                    f"{label:<58}"
+                    f"{label:<66}"
                     + "".join(f"{100 * f:>6.1f}{'!' if x else ' '}" for f, x in zip(found, wrong, strict=True))
                 )
                 print(lines[-1], file=sys.stderr, flush=True)

@@ -101,6 +101,27 @@ def test_attacks_that_match_the_same_people_count_less_than_independent_ones() -
     assert beyond_chance(copies)[0].p < 0.06 < beyond_chance(others)[0].p
 
 
+def counts(positive: int, people: int, start: int = 0) -> Pool:
+    return Pool([SampleScores((np.arange(people) < positive).astype(float), start + np.arange(people))])
+
+
+@pytest.mark.parametrize(("positive", "chance", "people"), [(5, 1, 40), (3, 0, 20), (4, 2, 60)])
+def test_a_counted_chance_level_is_beta_binomial(positive: int, chance: int, people: int) -> None:
+    from scipy import stats
+
+    one = AgainstChance(found=counts(positive, people), chance=counts(chance, people, 1000), sampled=True)
+    expected = stats.betabinom.sf(positive - 1, people, chance + 1, people - chance)
+    assert beyond_chance([one])[0].p == pytest.approx(expected, abs=0.015)  # By draws.
+    assert one.counted == (people, chance)
+
+
+def test_a_counted_chance_level_is_less_certain_than_a_known_one() -> None:
+    found, level = counts(5, 40), counts(1, 40, 1000)
+    known, counted = (beyond_chance([AgainstChance(found=found, chance=level, sampled=s)])[0] for s in (False, True))
+    assert known.p < counted.p
+    assert (known.detectable or 0) < (counted.detectable or 1)
+
+
 # ---- by simulation ---------------------------------------------------------------------------------------------------
 
 
@@ -110,6 +131,7 @@ def test_attacks_that_match_the_same_people_count_less_than_independent_ones() -
         ("verdict: leaks", 1, 60),
         ("verdict: leaks", 6, 60),
         ("verdict: leaks", 12, 25),
+        ("verdict: all channels", 2, 25),
         ("ladder: identity", 3, 25),
         ("ladder: attributes", 3, 25),
         ("ladder: pixels", 6, 60),
@@ -128,6 +150,12 @@ def test_repeats_raise_no_false_alarms_and_leaks_are_seen(false_alarms: ModuleTy
     scenes = [false_alarms.Scene(people=PEOPLE, attackers=attackers, repeats=3, leak=leak) for leak in (0.0, 0.1)]
     assert not false_alarms.too_many(false_alarms.alarms("verdict: leaks", scenes[0], 60), 60, false_alarms.LEVEL)
     assert false_alarms.alarms("verdict: leaks", scenes[1], 20) >= 0.85
+
+
+@pytest.mark.parametrize("channel", ["recognition", "linkage", "attributes"])
+def test_a_leak_in_one_channel_is_seen_among_all(false_alarms: ModuleType, channel: str) -> None:
+    scene = false_alarms.Scene(people=PEOPLE, attackers=2, leak=0.5, channel=channel)
+    assert false_alarms.alarms("verdict: all channels", scene, 10) >= 0.9
 
 
 def test_leaks_are_seen(false_alarms: ModuleType) -> None:
