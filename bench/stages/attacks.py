@@ -105,11 +105,11 @@ def _estimate(job: Job, attack: Attack) -> Artifact:
     """
     component = job.component("attack")
     n, estimate = (_of_uploads if "splits" in job.stage.options else _of_images)(job, attack)
+    sent = "samples" in job.input("images").tables  # Otherwise these are originals.
     with observed(component, attack, job.cache.root):
         found = [estimate(part) for part in job.batches(n)]
         contracts.check_same_names(found, f"attack {component.label}", "attributes")
         tensors = {name: np.concatenate([f[name] for f in found]) for name in found[0]}
-        sent = "samples" in job.input("images").tables  # Otherwise these are originals.
         first = {name: values[:AMONG] for name, values in tensors.items()}
         facts = checked_attack(job, first, estimate) if sent else {}
     return Artifact(tensors=tensors, facts=facts)
@@ -160,6 +160,7 @@ def embed_by_attack(job: Job) -> Artifact:
     capabilities, state = attack_capabilities(job, attack, faces.images), read_state(job)
     plain, flipped = [], []
     plugin = f"attack {component.label}"
+    scored = not enrolled and job.input("faces").facts.get("split") == "evaluation"
 
     def embedded(rows: Any, most: int = 2) -> list[torch.Tensor]:
         ids = [str(s) for s in faces.sample_ids[shown[rows]]]
@@ -174,7 +175,6 @@ def embed_by_attack(job: Job) -> Artifact:
         contracts.check_one_size(plain, plugin)
         tensors = {"plain": torch.cat(plain).numpy(), "flipped": torch.cat(flipped).numpy()}
         first = {"plain": tensors["plain"][:AMONG]}
-        scored = not enrolled and job.input("faces").facts.get("split") == "evaluation"
         facts = checked_attack(job, first, lambda rows: {"plain": embedded(rows, 1)[0].numpy()}) if scored else {}
     return Artifact(tensors=tensors, facts={"embedded_by": "attack", **facts})
 

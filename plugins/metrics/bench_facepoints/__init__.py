@@ -115,7 +115,10 @@ class LandmarkDistance(_OfPoints):
 
 @dataclass(frozen=True, kw_only=True)
 class FaceKept(_OfPoints):
-    """The share of images that show a face whose landmarks are where they were: the utility of the goal anonymity."""
+    """The share of images that show a face whose landmarks are where they were: the utility of the goal anonymity.
+
+    Landmarks of aligned faces are near to each other whoever is shown, so ``within`` is small.
+    """
 
     formula = (
         "1 if the detector finds a face in both images, and the mean distance of their landmarks is at most `within` "
@@ -127,7 +130,7 @@ class FaceKept(_OfPoints):
     range = (0.0, 1.0)
     better = {"appearance": "higher", "anonymity": "higher"}
     digits = 1
-    within: Annotated[float, Gt(0)] = 0.1
+    within: Annotated[float, Gt(0)] = 0.05
 
     def compute(self, original: torch.Tensor, other: torch.Tensor, ctx: Context) -> torch.Tensor:
         """Return 1 for each image whose face is kept ``(n,)``, 0 for the others."""
