@@ -148,11 +148,11 @@ def impostor_threshold(
 
     Takes embeddings ``(n, d)`` and ``(m, d)`` with the person of each. All pairs of a probe and a picture of another
     person count. They are not independent, since a person occurs in many of them: ``people`` of the result is the
-    number of distinct people on the side that shows fewer. Raises ValueError as `cross_fitted_thresholds` does.
+    number of people whom the probes show. Raises ValueError as `cross_fitted_thresholds` does.
     """
     who, whom = np.asarray(probe_people), np.asarray(gallery_people)
-    people = min(len(np.unique(who)), len(np.unique(whom)))
-    if not people:
+    people = len(np.unique(who))
+    if not people or not len(whom):
         return ImpostorThreshold(kappa=np.nan, impostors=0, people=0, fmr=np.nan)
     everybody = np.ones(len(who), np.int64), np.ones(len(whom), np.int64)  # Group 0 is empty: nobody is left out of it.
     found = cross_fitted_thresholds(probes, gallery, who, whom, *everybody, fmr)

@@ -75,7 +75,7 @@ def test_uploads_of_strangers_are_recognised_as_they_are(computed_of: ComputedOf
     assert sent.tables["samples"]["face"].to_pylist() == list(range(0, 24, 2))  # the first picture of each
     rows = rows_of(done, "toy-b")
     np.testing.assert_allclose(rows["kappa_adversary"], threshold(done, embedded(sent.tensors["images"])), atol=1e-5)
-    assert set(rows["adversary_people"]) == {10}  # Ten people are in the gallery, and twelve are strangers.
+    assert set(rows["adversary_people"]) == {12}
     assert set(rows["adversary_impostors"]) == {12 * 10}
     assert set(rows["adversary_rule"]) == {"calibration"}
     np.testing.assert_allclose(rows["adversary_fmr_realised"], 6 / 120)
@@ -313,19 +313,19 @@ def test_the_people_and_rates_behind_thresholds_are_shown(families_run: Any, tmp
     assert (
         "people of the calibration split, protected and attacked like the scored ones, against the same gallery" in own
     )
-    assert "; it has an FMR of 5 % on 120 impostor scores of 10 people; on scored strangers it has" in own
+    assert "; it has an FMR of 5 % on 120 impostor scores of 12 people; on scored strangers it has" in own
     assert "note: it rests on 12 people" in own
     assert "on 240 impostor scores of 12 people" in linked["threshold of the adversary"]
     adversaries = threshold_tables.adversaries(rows)
-    assert "on 120 impostor scores of 10 people" in adversaries.about
+    assert "on 120 impostor scores of 12 people" in adversaries.about
     assert "He ends with pictures of people of the calibration split" in adversaries.about
     assert "toy-faces: it rests on 12 people" in adversaries.about
     page = render(results)
-    assert "against the same gallery; it has an FMR of 5 % on 120 impostor scores of 10 people" in page
+    assert "against the same gallery; it has an FMR of 5 % on 120 impostor scores of 12 people" in page
     assert "pairs of an upload of people of the calibration split" in page
     export_rows(results, "verification", "csv", tmp_path / "rows.csv")
     table = pd.read_csv(tmp_path / "rows.csv")
     assert set(table["adversary_rule"]) == {"calibration"}
-    assert set(table["adversary_people"]) == {10}
+    assert set(table["adversary_people"]) == {12}
     assert table["adversary_fmr_realised"][0] == pytest.approx(6 / 120)
     assert table["threshold_note"][0].startswith("it rests on 12 people")

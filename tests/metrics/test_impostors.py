@@ -121,7 +121,7 @@ def test_the_false_match_rate_that_a_threshold_realises() -> None:
         assert (found.impostors, found.people) == (4, 2)
 
 
-def test_an_impostor_threshold_counts_the_people_of_the_smaller_side() -> None:
+def test_an_impostor_threshold_counts_the_people_of_the_probes() -> None:
     found = impostors.impostor_threshold(at([0, 5]), at([30, 60, 90, 95]), ["a", "a"], ["a", "b", "c", "c"], 0.0)
     assert (found.impostors, found.people) == (6, 1)
     assert np.rad2deg(np.arccos(found.kappa)) == pytest.approx(55)
