@@ -36,8 +36,8 @@ class Mixing(nn.Module):
 
     @classmethod
     def like(cls, *, weights: Tensor, constant: Tensor, block: Tensor) -> Mixing:
-        """Return a layer with these buffers."""
-        layer = cls(tuple(constant.shape), int(block))
+        """Return a layer with these buffers, on the device of the weights."""
+        layer = cls(tuple(constant.shape), int(block)).to(weights.device)
         layer.load_state_dict({"weights": weights, "constant": constant, "block": block})
         return layer
 

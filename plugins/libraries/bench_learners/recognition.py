@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from bench import DataError
-from bench_learners.examples import batches, coin, faces_of, mirrored, split
+from bench_learners.examples import batches, coin, faces_of, mirrored, parts, split
 from bench_learners.fitting import fit
 from bench_learners.losses import rank_error, towards
 from bench_learners.mixing import MIXING, Mixing, block_sizes, least_squares
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     from bench import Context, Examples, Received
 
 Knows = Literal["originals", "people"]
-_BATCH = 64  # of faces that are embedded without gradients
 _MOST_HELD_OUT = 512  # faces at which the training looks for early stopping
 _MOST_MIXED = 192  # faces from which a layer that mixes positions is computed
 _MOST_COMPARED = 64  # faces on which such layers are compared
@@ -74,7 +72,7 @@ def clean_embeddings(network: Any, examples: Examples, ctx: Context) -> Tensor:
     """Return the embeddings ``(n, d)`` of the unprotected faces, each the mean of the picture and its mirror image."""
     found = []
     with torch.no_grad():
-        for rows in _parts(len(examples.images)):
+        for rows in parts(np.arange(len(examples.images))):
             images = faces_of(examples, rows, ctx)
             plain, flipped = (normalize(network(seen), dim=1) for seen in (images, images.flip(-1)))
             found.append(normalize(plain + flipped, dim=1))
@@ -178,9 +176,4 @@ def adapt(network: nn.Module, known: Lessons, params: AdaptationParameters, ctx:
 def embeddings(network: nn.Module, images: Tensor) -> Tensor:
     """Return the embeddings ``(n, d)`` of images, without gradients."""
     with torch.no_grad():
-        return torch.cat([network(images[part[0] : part[-1] + 1]) for part in _parts(len(images))])
-
-
-def _parts(n: int) -> Iterator[NDArray[np.int64]]:
-    for first in range(0, n, _BATCH):
-        yield np.arange(first, min(first + _BATCH, n))
+        return torch.cat([network(images[part]) for part in parts(np.arange(len(images)))])
