@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from bench_learners.examples import batches
+from bench_learners.examples import batches, parts
 from bench_learners.fitting import fit
 from bench_learners.heads import Head, Trunk
 from bench_learners.losses import towards
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
     from bench import Context, Examples, Received
     from bench_adapted import AdaptedRecogniser
-
-_BATCH = 64
 
 
 def train_head(params: AdaptedRecogniser, examples: Examples, ctx: Context) -> dict[str, Tensor]:
@@ -51,12 +49,12 @@ def train_head(params: AdaptedRecogniser, examples: Examples, ctx: Context) -> d
 
 def _seen(trunk: Trunk, known: Lessons, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
     """Return the embeddings and features of uploads, followed by those of the mirrored uploads."""
-    sides = [[], []]  # type: list[list[tuple[Tensor, Tensor]]]
-    for first in range(0, len(rows), _BATCH):
-        images = known.uploads(rows[first : first + _BATCH])
-        sides[0].append(trunk(images))
-        sides[1].append(trunk(images.flip(-1)))
-    embeddings, features = zip(*sides[0], *sides[1], strict=True)
+    plain, flipped = [], []
+    for part in parts(rows):
+        images = known.uploads(part)
+        plain.append(trunk(images))
+        flipped.append(trunk(images.flip(-1)))
+    embeddings, features = zip(*plain, *flipped, strict=True)
     return torch.cat(embeddings), torch.cat(features)
 
 
