@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from bench import Context
 
-__all__ = ["BlockPermutation", "Blur", "Pixelate", "bench_defenses"]
+__all__ = ["BlockPermutation", "Blur", "Pixelation", "bench_defenses"]
 
 
 class _Obfuscation(Defense):
@@ -56,7 +56,7 @@ class Blur(_Obfuscation):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pixelate(_Obfuscation):
+class Pixelation(_Obfuscation):
     """Replaces each square of ``block`` x ``block`` pixels by its mean colour.
 
     Squares at the right and at the bottom are narrower if ``block`` does not divide the size. Source: the "mosaic" of
@@ -104,5 +104,5 @@ class BlockPermutation(_Obfuscation):
 
 @hookimpl
 def bench_defenses() -> Mapping[str, type[Defense]]:
-    """Register ``blur``, ``pixelate`` and ``block-permutation``."""
-    return {"blur": Blur, "pixelate": Pixelate, "block-permutation": BlockPermutation}
+    """Register ``blur``, ``pixelation`` and ``block-permutation``."""
+    return {"blur": Blur, "pixelation": Pixelation, "block-permutation": BlockPermutation}
