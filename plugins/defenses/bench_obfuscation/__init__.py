@@ -44,7 +44,7 @@ class Blur(_Obfuscation):
     trusts = "nobody: it knows no model and has no secret"
     not_promised = "that the details cannot be computed again from what is left: the blur is linear and known"
 
-    sigma: Annotated[float, Interval(gt=0, le=100)] = 4.0
+    sigma: Annotated[float, Interval(gt=0, le=100)] = 8.0
 
     def protect(self, images: torch.Tensor, ctx: Context) -> Protected:
         """Blur float ``(n, 3, h, w)`` RGB in [0, 1]; each image by itself."""
@@ -67,7 +67,7 @@ class Pixelation(_Obfuscation):
     trusts = "nobody: it knows no model and has no secret"
     not_promised = "that the mean colours, which are sent unchanged, tell nobody apart"
 
-    block: Annotated[int, Interval(ge=1, le=1000)] = 8
+    block: Annotated[int, Interval(ge=1, le=1000)] = 16
 
     def protect(self, images: torch.Tensor, ctx: Context) -> Protected:
         """Pixelate float ``(n, 3, h, w)`` RGB in [0, 1]; each image by itself."""
