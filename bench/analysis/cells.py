@@ -32,7 +32,8 @@ class CellRow:
     empty if it gives none. ``unstable`` says what differed when the host protected some faces again. ``control`` says
     what the tester must find if the defense is a control (`bench.Defense`), and is None for all others. ``knowledge``
     is how much the adversary knows (an index of `bench.core.domain.KNOWLEDGE`), and ``suite_version`` the version of
-    the suite; None where they are not recorded.
+    the suite; None where they are not recorded. ``threshold_note`` is a remark on the adversary's threshold, empty if
+    there is none.
     """
 
     cell: str
@@ -83,6 +84,7 @@ class CellRow:
     control: Control | None = None
     knowledge: int | None = None
     suite_version: str | None = None
+    threshold_note: str = ""
 
     @property
     def clean(self) -> bool:
@@ -174,6 +176,7 @@ def cell_row_of(row: Mapping[Any, Any]) -> CellRow:
         control=_control(text("control"), str(defense.get("name", ""))),
         knowledge=None if text("knowledge") is None else int(row["knowledge"]),
         suite_version=text("suite_version"),
+        threshold_note=text("threshold_note") or "",
         protect=tuple(json.loads(text("protect") or "[]")),
     )
 

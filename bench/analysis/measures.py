@@ -322,7 +322,7 @@ _LINKS = (
     _of_links(
         name="link-match",
         about="Share of pairs of two uploads of one person whose link score exceeds the threshold that the adversary "
-        "sets on pairs of other people.",
+        "sets on pairs of other people, for the requested false match rate: the true positive rate at this rate.",
         label="linked",
         columns=("score", "kappa", "same"),
         scores=lambda t: sample_values.linked(t, "score"),

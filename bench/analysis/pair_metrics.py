@@ -197,8 +197,8 @@ RECOGNITION = (
     _of_pairs(
         name="fmr-match",
         about="Re-identification: similarity to the original above the adversary's threshold. He sets it for the "
-        "requested false match rate, on protected or reconstructed pictures against originals of other people, without "
-        "anybody of the probe's group. Chance is impostor-match.",
+        "requested false match rate, on protected or reconstructed pictures against originals of other people: of the "
+        "calibration split, or of scored people outside of the probe's group. Chance is impostor-match.",
         label="matched at the adversary's threshold",
         better="lower",
         scores=lambda s, *_: sample_values.above_adversary(s.cos_self, s.kappa_adversary),

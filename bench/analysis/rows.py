@@ -25,7 +25,7 @@ from bench.analysis.cells import UPLOAD, CellRow, cell_row_of
 from bench.analysis.pooling import Floats, SummedScores
 from bench.analysis.set_values import SetValue, set_values
 from bench.analysis.table_model import Measurement
-from bench.analysis.verification_scores import HELD, OF_THRESHOLD, CellScores, VerificationScores, size_of
+from bench.analysis.verification_scores import HELD, OF_LINKS, OF_THRESHOLD, CellScores, VerificationScores, size_of
 from bench.core.errors import StorageError
 from bench.store.reading import RunResults
 from bench.store.row_index import Recent, RowIndex
@@ -266,7 +266,13 @@ class Rows:
     @cached_property
     def _links(self) -> _Frames:
         self.results.require("links")
-        return _Frames(self.results.index("links", ["cell"]))
+        return _Frames(self.results.index("links", ["cell"], first=OF_LINKS))
+
+    def threshold_of_links(self, cell: CellRow) -> Mapping[str, Any] | None:
+        """Return the columns `OF_LINKS` of the first pair of uploads that the attack of a cell links; None if it links
+        none."""
+        entry = self._links.index.get((cell.cell,))
+        return None if entry is None else entry.first
 
     def links_of(self, cell: CellRow) -> pd.DataFrame:
         """Return the rows of the pairs of uploads that the attack of a cell links; empty if it links none."""

@@ -13,14 +13,17 @@ from numpy.typing import NDArray
 from bench.analysis.pooling import Floats
 from bench.metrics import recognition
 from bench.store.row_index import Recent, RowIndex
-from bench.store.schema import NEWER_COLUMNS
+from bench.store.schema import ADVERSARY_RULE, NEWER_COLUMNS
 
 HELD = 32 << 20  # Bytes of rows that stay in memory, for each kind of row.
 # The columns of which the first row of a cell is kept.
 OF_THRESHOLD = (
     *("kappa_calibrated", "fmr", "calibration_impostors", "gallery", "threshold_rule", "fmr_realised"),
-    *("calibration_people", "kappa_adversary", "adversary_impostors", "adversary_people"),
+    *("calibration_people", "kappa_adversary", "adversary_impostors", "adversary_people", "adversary_fmr_realised"),
+    ADVERSARY_RULE,
 )
+
+OF_LINKS = ("kappa", "fmr", "kappa_impostors", "kappa_people", "kappa_fmr_realised", ADVERSARY_RULE)  # as well
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +85,8 @@ class Threshold:
     - ``fmr``: the requested false match rate (FMR); ``rule``: how ``kappa`` was set, at this FMR (``fmr``) or for the
       best accuracy (``accuracy``); ``realised``: the FMR of the calibration at ``kappa``
     - ``adversary``: the threshold that the adversary sets on protected or reconstructed pictures, from
-      ``adversary_impostors`` scores of ``adversary_people`` people
+      ``adversary_impostors`` scores of ``adversary_people`` people; ``adversary_realised``: the FMR of these scores at
+      it; ``adversary_rule``: whose they are, ``scored`` people or those of the ``calibration`` split
     - ``gallery``: the number of originals in the gallery of the ranks
 
     ``rule``, ``people``, ``realised`` and those of the adversary are None where an older version wrote the rows.
@@ -98,6 +102,8 @@ class Threshold:
     adversary: float | None = None
     adversary_impostors: int | None = None
     adversary_people: int | None = None
+    adversary_realised: float | None = None
+    adversary_rule: str | None = None
 
 
 class CellScores(Mapping[str, VerificationScores]):
@@ -148,6 +154,8 @@ class CellScores(Mapping[str, VerificationScores]):
             adversary=first["kappa_adversary"],
             adversary_impostors=first["adversary_impostors"],
             adversary_people=first["adversary_people"],
+            adversary_realised=first["adversary_fmr_realised"],
+            adversary_rule=first[ADVERSARY_RULE],
         )
 
 

@@ -67,6 +67,16 @@ class Dataset(ABC):
         threshold for a scored pair is then set on the pairs of all other folds.
         """
 
+    def calibration_people(self) -> int:
+        """Return how many people `calibration` shows with at least two pictures each, without decoding an image; 0 if
+        it returns pairs, whose people are scored in other folds.
+
+        In an experiment with ``adversary_threshold = "calibration"``, pictures of some of them are protected like those
+        of scored people, so that adversaries set their thresholds on them. With fewer than two, adversaries use the
+        scored people.
+        """
+        return 0
+
     def auxiliary(self, ctx: Context) -> Faces:
         """Return training faces for defenses and attacks, of identities that are neither scored nor calibrated on."""
         raise ContractError(f"{type(self).__name__} has no auxiliary(): it has no faces to learn from")

@@ -211,6 +211,8 @@ def print_plan(plan: Plan, cache: Cache, registry: Registry) -> None:
             "pairs": c.pairs,
             "learner_overlap": c.learner_overlap,
             "training_overlap": c.training_overlap,
+            "adversary_threshold": c.adversary_threshold,
+            "threshold_note": c.threshold_note,
             "skip": c.skip,
             "stages": list(c.stages),
         }
@@ -244,7 +246,7 @@ def show_sources(plan: Plan, registry: Registry, to: Console = out) -> None:
             to.print(f"real {c.label}: {status.where}{f' ({status.layout})' if status.layout else ''}", soft_wrap=True)
         for note in status.notes:
             to.print(f"  note on {c.label}: {note}", soft_wrap=True, style="yellow")
-    for line in dict.fromkeys(line for cell in plan.cells for line in _overlaps(cell)):
+    for line in dict.fromkeys(line for cell in plan.cells for line in _remarks(cell)):
         to.print(line, soft_wrap=True, style="yellow")
     stand_ins = [f"{c.name} for {c.instead_of}" for c in used.values() if c.instead_of]
     if stand_ins:
@@ -262,8 +264,11 @@ def _files_of(plan: Plan) -> dict[tuple[str, str], Component]:
     return {(c.kind, c.label): c for cell in plan.cells for c in cell.components if c.kind in ("dataset", "model")}
 
 
-def _overlaps(cell: Cell) -> Iterator[str]:
-    """Yield what a user should know about people who are scored on a cell and also learnt from, or trained on."""
+def _remarks(cell: Cell) -> Iterator[str]:
+    """Yield what a user should know about the adversary's threshold in a cell, and about people who are scored and also
+    learnt from, or trained on."""
+    if cell.threshold_note:
+        yield f"adversary's threshold on {cell.dataset.label}: {cell.threshold_note}"
     for heading, overlap in ((LEARNT_FROM, cell.learner_overlap), (TRAINED_ON, cell.training_overlap)):
         if may_be_scored(overlap):
             yield f"{heading} on {cell.dataset.label}: {overlap}"

@@ -129,6 +129,10 @@ class Cell:
       `bench.planning.learners`); None if nothing learns from auxiliary faces
     - ``training_overlap``: whether the people on whom the networks were trained are scored, as text; None if these
       people are not known
+    - ``adversary_threshold``: the people on whose pictures the adversary sets his threshold: the ``scored`` ones, or
+      those of the ``calibration`` split; None if he needs no threshold
+    - ``threshold_note``: why these are not the people whom the experiment names, or how little the threshold rests on;
+      None if there is nothing to say
     - ``skip``: the reason why this combination makes no sense, so that it is not computed; None if it is computed
     - ``stages``: the keys of the score stages whose rows are the result of the cell
     """
@@ -160,6 +164,8 @@ class Cell:
     leaky: bool = False
     learner_overlap: str | None = None
     training_overlap: str | None = None
+    adversary_threshold: str | None = None
+    threshold_note: str | None = None
     skip: str | None = None
     stages: tuple[str, ...] = ()
 

@@ -17,7 +17,14 @@ from bench.metrics.attributes import (
 )
 from bench.metrics.clustering import pair_interval
 from bench.metrics.images import SSIM_VARIANT, psnr, ssim
-from bench.metrics.impostors import CrossFitted, cross_fitted_thresholds, impostor_match_shares, people_groups
+from bench.metrics.impostors import (
+    CrossFitted,
+    ImpostorThreshold,
+    cross_fitted_thresholds,
+    impostor_match_shares,
+    impostor_threshold,
+    people_groups,
+)
 from bench.metrics.intervals import bootstrap_interval, wilson_bound, wilson_interval
 from bench.metrics.lpips import LPIPS_VARIANT, find_vgg
 from bench.metrics.lpips import load as load_lpips
@@ -44,6 +51,7 @@ __all__ = [
     "SSIM_VARIANT",
     "CrossFitted",
     "FoldAccuracy",
+    "ImpostorThreshold",
     "age_difference",
     "allowed_matches",
     "attribute_distance",
@@ -62,6 +70,7 @@ __all__ = [
     "identification_ranks",
     "impostor_match_shares",
     "impostor_scores",
+    "impostor_threshold",
     "load_lpips",
     "pair_interval",
     "people_groups",

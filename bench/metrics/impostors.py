@@ -79,11 +79,24 @@ class CrossFitted:
     - ``kappa``: the threshold for the probes of the group; NaN if no impostor pair is left without the group
     - ``impostors``: the number of impostor scores that determine it
     - ``people``: the number of people in these impostor pairs
+    - ``fmr``: the share of these scores above it; NaN if there are none
     """
 
     kappa: Floats
     impostors: Ints
     people: Ints
+    fmr: Floats
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImpostorThreshold:
+    """The result of `impostor_threshold`: the threshold, the number of impostor scores and of people behind it, and the
+    share of these scores above it. Threshold and share are NaN if there are no impostor pairs."""
+
+    kappa: float
+    impostors: int
+    people: int
+    fmr: float
 
 
 def cross_fitted_thresholds(
@@ -110,6 +123,7 @@ def cross_fitted_thresholds(
     impostors = _impostors_without_each(who, whom, rows, columns)
     ranks = [allowed_matches(int(n), fmr) + 1 for n in impostors]  # The threshold is the score of this rank.
     kappa, people = np.full(len(impostors), np.nan), np.zeros(len(impostors), np.int64)
+    realised = np.full(len(impostors), np.nan)
     groups = [int(group) for group in np.flatnonzero(impostors)]
     for group in groups:
         people[group] = len(np.union1d(who[rows != group], whom[columns != group]))
@@ -120,9 +134,35 @@ def cross_fitted_thresholds(
     scores, places, probe, picture = pairs.within(sorted(set(bins.values())))
     for group, place in bins.items():
         own = scores[(places == place) & (rows[probe] != group) & (columns[picture] != group)]
-        rank = len(own) - (ranks[group] - (higher[group, place] - counts[group, place]))
+        above = int(higher[group, place] - counts[group, place])  # the scores of higher bins
+        rank = len(own) - (ranks[group] - above)
         kappa[group] = np.partition(own, rank)[rank]
-    return CrossFitted(kappa=kappa, impostors=impostors, people=people)
+        realised[group] = (above + (own > kappa[group]).sum()) / impostors[group]
+    return CrossFitted(kappa=kappa, impostors=impostors, people=people, fmr=realised)
+
+
+def impostor_threshold(
+    probes: ArrayLike, gallery: ArrayLike, probe_people: ArrayLike, gallery_people: ArrayLike, fmr: float
+) -> ImpostorThreshold:
+    """Return the threshold that an adversary sets on the impostor pairs of some probes and gallery pictures.
+
+    Takes embeddings ``(n, d)`` and ``(m, d)`` with the person of each. All pairs of a probe and a picture of another
+    person count. They are not independent, since a person occurs in many of them: ``people`` of the result is the
+    number of distinct people on the side that shows fewer. Raises ValueError as `cross_fitted_thresholds` does.
+    """
+    who, whom = np.asarray(probe_people), np.asarray(gallery_people)
+    people = min(len(np.unique(who)), len(np.unique(whom)))
+    if not people:
+        return ImpostorThreshold(kappa=np.nan, impostors=0, people=0, fmr=np.nan)
+    everybody = np.ones(len(who), np.int64), np.ones(len(whom), np.int64)  # Group 0 is empty: nobody is left out of it.
+    found = cross_fitted_thresholds(probes, gallery, who, whom, *everybody, fmr)
+    impostors = int(found.impostors[0])
+    return ImpostorThreshold(
+        kappa=float(found.kappa[0]),
+        impostors=impostors,
+        people=people if impostors else 0,
+        fmr=float(found.fmr[0]),
+    )
 
 
 def impostor_match_shares(

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bench.metrics.arrays import Floats
+from bench.metrics.impostors import CrossFitted
 from bench.metrics.recognition import threshold_at_fmr
 
 
@@ -43,18 +44,23 @@ def other_pairs(left: ArrayLike, right: ArrayLike, order: ArrayLike) -> NDArray[
 
 
 def thresholds_without(
-    scores: ArrayLike, left: ArrayLike, right: ArrayLike, groups: int, fmr: float
-) -> tuple[Floats, NDArray[np.int64]]:
+    scores: ArrayLike, left: ArrayLike, right: ArrayLike, groups: ArrayLike, fmr: float
+) -> CrossFitted:
     """Return for each group of people the threshold at a false match rate on the impostor scores of all others.
 
-    ``scores (m,)`` are those of impostor pairs, with the groups of the two people ``(m,)`` each; groups are numbered
-    from 0. Returns the thresholds ``(groups,)``, NaN where no score is left, and the number of scores behind each.
+    ``scores (m,)`` are those of impostor pairs, with the numbers of the two people ``(m,)`` each; ``groups (p,)`` holds
+    the group of each person, from 0.
     """
-    values, first, second = np.asarray(scores, np.float64), np.asarray(left), np.asarray(right)
-    kappa, known = np.full(groups, np.nan), np.zeros(groups, np.int64)
-    for group in range(groups):
-        own = values[(first != group) & (second != group)]
-        known[group] = len(own)
+    values, first, second, group = (np.asarray(given) for given in (scores, left, right, groups))
+    number = int(group.max()) + 1
+    kappa, fmrs = np.full(number, np.nan), np.full(number, np.nan)
+    known, people = np.zeros(number, np.int64), np.zeros(number, np.int64)
+    for left_out in range(number):
+        kept = (group[first] != left_out) & (group[second] != left_out)
+        own = values[kept]
+        known[left_out] = len(own)
+        people[left_out] = len(np.union1d(first[kept], second[kept]))
         if len(own):
-            kappa[group] = threshold_at_fmr(own, fmr)
-    return kappa, known
+            kappa[left_out] = threshold_at_fmr(own, fmr)
+            fmrs[left_out] = (own > kappa[left_out]).mean()
+    return CrossFitted(kappa=kappa, impostors=known, people=people, fmr=fmrs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
@@ -13,6 +14,7 @@ from bench.planning.graph import CALIBRATION_IMAGES, Graph, LearntFaces, forward
 from bench.planning.instances import Client, Splits
 from bench.planning.learners import Learners
 from bench.planning.shares import shares
+from bench.planning.strangers import ENOUGH
 from bench.suite.suite import Experiment
 
 # The inputs of a stage that protects, as inputs of the stage of an attack that queries the defense.
@@ -29,7 +31,8 @@ class AttackAndModel(NamedTuple):
 class ClientStages(Protocol):
     """The stages of the client, whose results the adversary gets."""
 
-    def faces(self, dataset: Component) -> str: ...
+    def faces(self, client: Client) -> str: ...
+    def shown_pairs(self, client: Client) -> int: ...
     def protect(
         self,
         client: Client,
@@ -93,9 +96,9 @@ class AdversaryStages:
         photos = self.graph.faces(source, "further", self.pairs)
         return {"further": self.client.protect(client, source, photos, self.pairs), "further_faces": photos}
 
-    def of_scored(self, client: Client, attack: Component) -> dict[str, str]:
-        """Return what `further` returns for uploads of the scored faces."""
-        faces, count = self.client.faces(client.dataset), self.client.probes(client)
+    def further_of(self, client: Client, attack: Component) -> dict[str, str]:
+        """Return what `further` returns for uploads of the faces of the client."""
+        faces, count = self.client.faces(client), self.client.probes(client)
         return self.further(client, attack, client.dataset, faces, count)
 
     def state(self, client: Client, attacker: AttackAndModel) -> Mapping[str, str]:
@@ -125,7 +128,7 @@ class AdversaryStages:
         first = attacker.attack
         attack: Attack = self.instances.of(first)
         source = self.experiment.auxiliary or client.dataset
-        faces, learnt = self.client.faces(client.dataset), LearntFaces()
+        faces, learnt = self.client.faces(client._replace(people="scored")), LearntFaces()
         if attack.trains_on != "evaluated":
             learnt = self.learners.of_attack(client.dataset, client.defense) if self.learners else LearntFaces()
             learnt = learnt._replace(most=self.adversaries.most_faces(first))
@@ -191,22 +194,22 @@ class AdversaryStages:
             components=roles,
             options=self.seen(client, first),
             inputs={
-                "faces": self.client.faces(client.dataset),
+                "faces": self.client.faces(client),
                 "protected": protected,
                 **self.state(client, attacker),
-                **self.of_scored(client, first),
+                **self.further_of(client, first),
             },
             seed=self.graph.seed("attack", first.name, client.dataset.name, client.repeat),
-            units=self.pairs,
+            units=self.client.shown_pairs(client),
             unit_cost=2e-2 + attack.passes() * forward_cost(mflops),
-            size=self.pairs * 3 * h * w,
+            size=self.client.shown_pairs(client) * 3 * h * w,
         )
 
     @remembered
     def embed(self, client: Client, attacker: AttackAndModel, protected: str, count: int) -> str:
         """Add the stage in which an attack embeds the ``count`` uploads of the stage ``protected``."""
-        inputs = {"images": protected, "faces": self.client.faces(client.dataset)}
-        inputs |= self.of_scored(client, attacker.attack)
+        inputs = {"images": protected, "faces": self.client.faces(client)}
+        inputs |= self.further_of(client, attacker.attack)
         return self._embeddings(client, attacker, inputs, count, enrolled=False)
 
     @remembered
@@ -244,11 +247,11 @@ class AdversaryStages:
 
     @remembered
     def _own_estimates(self, client: Client, attacker: AttackAndModel, images: str, count: int) -> str:
-        inputs = {"images": images, "faces": self.client.faces(client.dataset), **self.state(client, attacker)}
+        inputs = {"images": images, "faces": self.client.faces(client), **self.state(client, attacker)}
         attack = attacker.attack
         mflops = self.instances.of(attacker.evaluated).mflops if attacker.evaluated else 0.0
         if self.graph.stages[images].kind == "protect":
-            inputs |= self.of_scored(client, attack)
+            inputs |= self.further_of(client, attack)
         return self.graph.stage(
             "attack",
             f"estimates by {self.named(attacker)} of {self.graph.name(images)}",
@@ -266,24 +269,52 @@ class AdversaryStages:
     def links(self, client: Client, attacker: AttackAndModel) -> str:
         """Add the stage in which an attack scores pairs of two uploads. Both pictures of a pair are protected for it,
         whatever side the experiment protects for verification."""
+        first, second = self._linked(client)
+        inputs = {"faces": self.client.faces(client), "first": first, "second": second}
+        return self._links(client, attacker, inputs, {}, self.pairs)
+
+    @remembered
+    def links_of_strangers(self, client: Client, attacker: AttackAndModel) -> str:
+        """Add the stage in which an attack scores pairs of an upload of somebody of the calibration split and a second
+        upload of a scored person: as many as a threshold needs, since each is a call of the attack."""
+        others = client._replace(people="calibration", side="probe")
+        faces = self.client.faces(others)
+        first = self.client.protect(others, client.dataset, faces, self.client.probes(others))
+        inputs = {"faces": self.client.faces(client), "strangers_faces": faces, "first": first}
+        wanted = math.ceil(ENOUGH / self.experiment.fmr)
+        inputs["second"] = self._linked(client)[1]
+        return self._links(client, attacker, inputs, {"impostors": wanted}, wanted)
+
+    def _linked(self, client: Client) -> tuple[str, str]:
+        """Add the stages in which both pictures of pairs are protected."""
         sides: tuple[Side, Side] = ("both", "both") if client.side == "both" else ("probe", "gallery")
-        faces = self.client.faces(client.dataset)
+        faces = self.client.faces(client)
         first, second = (
             self.client.protect(client._replace(side=side), client.dataset, faces, self.client.probes(client))
             for side in sides
         )
+        return first, second
+
+    def _links(
+        self,
+        client: Client,
+        attacker: AttackAndModel,
+        inputs: Mapping[str, str],
+        options: Mapping[str, Any],
+        count: int,
+    ) -> str:
         attack: Attack = self.instances.of(attacker.attack)
         assert attacker.evaluated is not None
         mflops = self.instances.of(attacker.evaluated).mflops * (1 + attack.passes())
         return self.graph.stage(
             "attack",
-            f"links of {self.graph.name(first)} by {self.named(attacker)}",
+            f"links of {self.graph.name(inputs['first'])} by {self.named(attacker)}",
             f"attack:{attacker.attack.name}",
             components=self.roles(client, attacker),
-            options=self.seen(client, attacker.attack),
-            inputs={"faces": faces, "first": first, "second": second, **self.state(client, attacker)},
+            options={**self.seen(client, attacker.attack), **options},
+            inputs={**inputs, **self.state(client, attacker)},
             seed=self.graph.seed("links", attacker.attack.name, client.dataset.name, client.repeat),
-            units=self.pairs,
+            units=count,
             unit_cost=1e-3 + 4 * forward_cost(mflops),
-            size=self.pairs * 30,
+            size=count * 30,
         )

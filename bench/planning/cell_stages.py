@@ -10,7 +10,7 @@ from bench.api.defense import Defense
 from bench.core.domain import Component, ComponentRole
 from bench.core.memoize import remembered
 from bench.planning.adversary_stages import AdversaryStages, AttackAndModel
-from bench.planning.graph import CALIBRATION_IMAGES, Graph, LearntFaces, forward_cost
+from bench.planning.graph import CALIBRATION_IMAGES, STRANGERS, Graph, LearntFaces, forward_cost
 from bench.planning.instances import Client, Combination, Splits
 from bench.planning.learners import Learners
 from bench.suite.suite import Experiment
@@ -44,27 +44,31 @@ class CellStages:
 
     def scores(self, combination: Combination) -> tuple[str, ...]:
         """Add the stages of a cell and return the keys of its score stages, those of the cell's own metric first."""
-        client, attack, evaluated = combination
+        client, attack, evaluated, _ = combination
         outputs = self.instances.of(attack).outputs
-        first = attack if outputs == "images" else attack.via
+        first = self.first(attack)
         intermediate = self.reconstructed(client, first) if first else self.uploaded(client)
         if outputs == "attributes":
             own = [self.attribute_score(client, self.estimator(attack, evaluated), intermediate.key)]
             if evaluated is not None and self.experiment.noise_levels:
                 own.append(self.trade_off(client, attack, evaluated))
         elif outputs == "links":
-            own = [self.link_score(client, AttackAndModel(attack, evaluated))]
+            own = [self.link_score(combination)]
         else:
-            assert evaluated is not None
-            own = [self.verification(client, AttackAndModel(attack, evaluated), intermediate)]
+            own = [self.verification(combination, intermediate)]
         return (*own, *intermediate.scores)
+
+    @remembered
+    def first(self, attack: Component) -> Component | None:
+        """Return the attack that reconstructs images from the upload; None if the upload is recognised as it is."""
+        return attack if self.instances.of(attack).outputs == "images" else attack.via
 
     @remembered
     def alone(self, attack: Component) -> Component:
         """Return an attack without its ``via``, on which its estimates on original images do not depend."""
         return replace(attack, via=None)
 
-    def faces(self, dataset: Component) -> str:
+    def scored(self, dataset: Component) -> str:
         """Add the stage that loads the faces that are scored."""
         return self.graph.faces(dataset, "evaluation", self.pairs)
 
@@ -73,16 +77,29 @@ class CellStages:
     @remembered
     def uploaded(self, client: Client) -> _Intermediate:
         """Add the stages that make what leaves the client, and their scores."""
-        faces, name = self.faces(client.dataset), client.defense.label
-        key = self.protect(client, client.dataset, faces, self.probes(client))
+        faces, name, key = self.scored(client.dataset), client.defense.label, self.sent(client)
         scores = [self.graph.baselines(client.dataset, faces, self.probes(client), client.side)]
         if "image" in self.instances.of(client.defense).sends:
             scores = [*self.image_scores(client, key, name, reconstructed=False), *scores]
         return _Intermediate(key, name, tuple(scores))
 
+    def faces(self, client: Client) -> str:
+        """Add the stage that loads the faces of which a client protects some."""
+        if client.people == "scored":
+            return self.scored(client.dataset)
+        return self.graph.strangers(client.dataset, self.experiment.adversary_people)
+
+    def sent(self, client: Client) -> str:
+        """Add the stages that make what leaves the client."""
+        return self.protect(client, client.dataset, self.faces(client), self.probes(client))
+
+    def shown_pairs(self, client: Client) -> int:
+        """Return how many pairs the faces of a client form."""
+        return self.pairs if client.people == "scored" else self.experiment.adversary_people
+
     def probes(self, client: Client) -> int:
-        """Return how many of the scored pictures are protected."""
-        return 2 * self.pairs if client.side == "both" else self.pairs
+        """Return how many of the pictures in pairs are protected."""
+        return self.shown_pairs(client) * (2 if client.side == "both" else 1)
 
     def protected_side(self, client: Client) -> dict[str, Any]:
         """Return the option that says which pictures of a pair are protected; none for the left ones, which keeps the
@@ -101,20 +118,22 @@ class CellStages:
     ) -> str:
         """Add the stage in which the client protects the ``count`` images of the stage ``faces``.
 
-        These are the pictures of pairs on the side that is protected (Equation 10 protects x1 only), or all faces of
-        another split of the data set ``source``: auxiliary faces if an attack learns from protected images, calibration
-        faces if the recogniser of the defense is calibrated. ``upload`` counts repeated uploads of the same photos;
-        ``share`` is the part of auxiliary faces to protect (see `bench.planning.shares`), None for all.
+        These are the pictures of pairs on the side that is protected (Equation 10 protects x1 only), of scored people
+        or of those on whom an adversary sets his threshold; or all faces of another split of the data set ``source``:
+        auxiliary faces if an attack learns from protected images, calibration faces if the recogniser of the defense is
+        calibrated. ``upload`` counts repeated uploads of the same photos; ``share`` is the part of auxiliary faces to
+        protect (see `bench.planning.shares`), None for all.
         """
         defense: Defense = self.instances.of(client.defense)
         splits = self.splits.uploaded(client.authorised) if "feature" in defense.sends else ()
         models = client.authorised if splits else self.known(client)  # Shapes of features come from the models.
         authorised = "+".join(c.label for c in models)
         names = "+".join(c.name for c in models)
-        scored = self.graph.split(faces) == "evaluation"
+        split = self.graph.split(faces)
+        scored = split == "evaluation"
         inputs = {"faces": faces, **self.given(client)}
         options: dict[str, Any] = {"splits": splits} if splits else {}
-        options |= self.protected_side(client) if scored else {}
+        options |= self.protected_side(client) if scored or split == STRANGERS else {}
         options |= {} if self.graph.check_defenses or not scored else {"check": False}
         options |= {"upload": upload} if upload else {}
         options |= {"share": share} if share else {}
@@ -196,36 +215,60 @@ class CellStages:
 
     # ---- scores --------------------------------------------------------------------------------------------------
 
-    def verification(self, client: Client, attacker: AttackAndModel, intermediate: _Intermediate) -> str:
+    def verification(self, combination: Combination, intermediate: _Intermediate) -> str:
         """Add the score with one row per pair: the embedded image against its original and against the other image."""
+        client, attack, evaluated, strangers = combination
+        assert evaluated is not None
+        attacker = AttackAndModel(attack, evaluated)
+        inputs = {"protected": self.embedded(client, attacker, intermediate.key), **self.clean(client, attacker)}
+        if strangers == "calibration":
+            others = client._replace(people="calibration", side="gallery" if client.side == "gallery" else "probe")
+            first = self.first(attack)
+            key = self.adversary.reconstruct(others, first, self.sent(others)) if first else self.sent(others)
+            inputs |= {"strangers_faces": self.faces(others), STRANGERS: self.embedded(others, attacker, key)}
+        by = self.adversary.named(attacker) if self.embeds_itself(attacker) else evaluated.label
+        return self.verification_score(client, by, intermediate.name, inputs)
+
+    def embeds_itself(self, attacker: AttackAndModel) -> bool:
+        """Return True if the attack embeds pictures, and False if the evaluated model or the defense does."""
+        attack, evaluated = attacker
+        own = evaluated is not None and evaluated.kind == "defense"
+        return not own and self.adversary.adversaries.embeds(attack)
+
+    def embedded(self, client: Client, attacker: AttackAndModel, images: str) -> str:
+        """Add the stage in which the adversary embeds what he ends with, which the stage ``images`` makes."""
         attack, evaluated = attacker
         assert evaluated is not None
         if evaluated.kind == "defense":
-            return self.own_verification(client, evaluated, intermediate)
-        if self.adversary.adversaries.embeds(attack):
-            embedded = self.adversary.embed(client, attacker, intermediate.key, self.probes(client))
-            inputs = {"protected": embedded, **self.enrolled(client, attacker)}
-            return self.verification_score(client, self.adversary.named(attacker), intermediate.name, inputs)
+            return self.embed_own(client, images, self.probes(client))
+        if self.embeds_itself(attacker):
+            return self.adversary.embed(client, attacker, images, self.probes(client))
         splits = () if self.instances.of(attack).outputs == "images" else self.splits.uploaded(client.authorised)
         if splits:
-            embedded = self.graph.embed_features(client.authorised[0], intermediate.key, splits[-1], self.pairs)
-        else:
-            embedded = self.graph.embed(evaluated, intermediate.key, self.probes(client))
-        inputs = {"protected": embedded, **self.clean(client.dataset, evaluated)}
-        return self.verification_score(client, evaluated.label, intermediate.name, inputs)
+            return self.graph.embed_features(client.authorised[0], images, splits[-1], self.shown_pairs(client))
+        return self.graph.embed(evaluated, images, self.probes(client))
 
-    def own_verification(self, client: Client, recogniser: Component, upload: _Intermediate) -> str:
-        """Add the score with one row per pair by the recogniser of the defense, which compares protected with protected
-        pictures. Its threshold is set on protected pictures of the calibration split."""
+    def clean(self, client: Client, attacker: AttackAndModel) -> Mapping[str, str]:
+        """Add the other inputs of a verification: embedded originals, and the calibration split for the threshold."""
+        evaluated = attacker.evaluated
+        assert evaluated is not None
+        if evaluated.kind == "defense":
+            return self.own_calibration(client)
+        if self.embeds_itself(attacker):
+            return self.enrolled(client, attacker)
+        return self.clean_by_model(client.dataset, evaluated)
+
+    @remembered
+    def own_calibration(self, client: Client) -> Mapping[str, str]:
+        """Add the same inputs for the recogniser of the defense, which compares protected with protected pictures. Its
+        threshold is set on protected pictures of the calibration split."""
         calibration = self.graph.faces(client.dataset, "calibration")
         protected = self.protect(client, client.dataset, calibration, CALIBRATION_IMAGES)
-        inputs = {
-            "faces": self.faces(client.dataset),
-            "protected": self.embed_own(client, upload.key, self.probes(client)),
+        return {
+            "faces": self.scored(client.dataset),
             "calibration_faces": calibration,
             "calibration": self.embed_own(client, protected, CALIBRATION_IMAGES),
         }
-        return self.verification_score(client, recogniser.label, upload.name, inputs)
 
     @remembered
     def embed_own(self, client: Client, protected: str, count: int) -> str:
@@ -259,14 +302,25 @@ class CellStages:
         )
 
     @remembered
-    def clean(self, dataset: Component, evaluated: Component) -> Mapping[str, str]:
-        """Add the other inputs of a verification: embedded originals, and the calibration split for the threshold."""
-        faces, calibration = self.faces(dataset), self.graph.faces(dataset, "calibration")
+    def clean_by_model(self, dataset: Component, evaluated: Component) -> Mapping[str, str]:
+        """Add the same inputs, with embeddings by a model."""
+        faces, calibration = self.scored(dataset), self.graph.faces(dataset, "calibration")
         return {
             "faces": faces,
             "clean": self.graph.embed(evaluated, faces, 2 * self.pairs),
             "calibration_faces": calibration,
             "calibration": self.graph.embed(evaluated, calibration, CALIBRATION_IMAGES),
+        }
+
+    @remembered
+    def enrolled(self, client: Client, attacker: AttackAndModel) -> Mapping[str, str]:
+        """Add the same inputs, with embeddings by an attack."""
+        faces, calibration = self.scored(client.dataset), self.graph.faces(client.dataset, "calibration")
+        return {
+            "faces": faces,
+            "clean": self.adversary.enrol(client, attacker, faces, 2 * self.pairs),
+            "calibration_faces": calibration,
+            "calibration": self.adversary.enrol(client, attacker, calibration, CALIBRATION_IMAGES),
         }
 
     def image_scores(self, client: Client, images: str, name: str, *, reconstructed: bool) -> tuple[str, ...]:
@@ -284,23 +338,12 @@ class CellStages:
             f"score:metric:{metric.name}",
             components={"metric": (metric,)},
             options={"metric": "metrics", "called": metric.label, "reconstructed": reconstructed},
-            inputs={"faces": self.faces(client.dataset), "protected": images},
+            inputs={"faces": self.scored(client.dataset), "protected": images},
             seed=self.graph.seed("metric", client.dataset.name),
             units=self.pairs,
             unit_cost=1e-3 + self.instances.of(metric).seconds(),
             size=self.pairs * 40,
         )
-
-    @remembered
-    def enrolled(self, client: Client, attacker: AttackAndModel) -> Mapping[str, str]:
-        """Add what `clean` adds, with embeddings by the attack."""
-        faces, calibration = self.faces(client.dataset), self.graph.faces(client.dataset, "calibration")
-        return {
-            "faces": faces,
-            "clean": self.adversary.enrol(client, attacker, faces, 2 * self.pairs),
-            "calibration_faces": calibration,
-            "calibration": self.adversary.enrol(client, attacker, calibration, CALIBRATION_IMAGES),
-        }
 
     def image_score(self, client: Client, images: str, name: str, *, reconstructed: bool) -> str:
         """Add the score with one row per image: its similarity to the original; it also keeps some example pictures."""
@@ -316,21 +359,26 @@ class CellStages:
                 "reconstructed": reconstructed,
                 "upload_bytes": self._feature_bytes(client, splits) if splits else 3 * h * w,
             },
-            inputs={"faces": self.faces(client.dataset), "protected": images},
+            inputs={"faces": self.scored(client.dataset), "protected": images},
             units=self.pairs,
             unit_cost=8e-3,
             size=self.pairs * 120 + 24 * 80_000,
         )
 
-    def link_score(self, client: Client, attacker: AttackAndModel) -> str:
+    def link_score(self, combination: Combination) -> str:
         """Add the score with one row per pair of two uploads: do they show one person?"""
+        client, attack, evaluated, strangers = combination
+        attacker = AttackAndModel(attack, evaluated)
         links = self.adversary.links(client, attacker)
+        inputs = {"faces": self.scored(client.dataset), "links": links}
+        if strangers == "calibration":
+            inputs["stranger_links"] = self.adversary.links_of_strangers(client, attacker)
         return self.graph.stage(
             "score",
             f"score of {self.graph.name(links)}",
             "score:links",
             options={"metric": "links", "fmr": self.experiment.fmr},
-            inputs={"faces": self.faces(client.dataset), "links": links},
+            inputs=inputs,
             units=self.pairs,
             unit_cost=1e-4,
             size=self.pairs * 100,
@@ -346,7 +394,7 @@ class CellStages:
         that on the original."""
         graph, dataset = self.graph, client.dataset
         attack = attacker.attack
-        faces, alone = self.faces(dataset), self.alone(attack)
+        faces, alone = self.scored(dataset), self.alone(attack)
         by_label = "labels" in self.instances.of(attack).sees
 
         def estimates(images: str, count: int) -> str:
@@ -375,7 +423,7 @@ class CellStages:
         """Add the score with one row per image and noise level: the two terms of UP (Equation 9)."""
         via, levels = attack.via, self.experiment.noise_levels
         protected = self.uploaded(client).key
-        inputs = {"faces": self.faces(client.dataset), "protected": protected}
+        inputs = {"faces": self.scored(client.dataset), "protected": protected}
         if via is not None and self.instances.of(via).trains_on != "nothing":
             inputs["state"] = self.adversary.fit_attack(client, AttackAndModel(via, None))
         if via is None and self.instances.of(attack).trains_on != "nothing":

@@ -20,6 +20,7 @@ from bench.planning.defense_reasons import DefenseReasons
 from bench.planning.graph import Graph
 from bench.planning.instances import Client, Combination, Splits
 from bench.planning.learners import Learners, same_files
+from bench.planning.strangers import AdversaryThreshold, Strangers
 from bench.suite.suite import Experiment
 
 
@@ -48,6 +49,7 @@ class ExperimentPlanner:
         self.splits = Splits(experiment, graph.instances)
         self.learners = Learners(experiment, graph.instances, graph.people)
         self.reasons = DefenseReasons(experiment, graph.instances)
+        self.strangers = Strangers(experiment, graph.instances)
         self.cell_stages = CellStages(experiment, graph, self.splits, self.learners)
         self.adversaries = self.cell_stages.adversary.adversaries
         self.requested = 0
@@ -57,6 +59,8 @@ class ExperimentPlanner:
         settings += [list(experiment.noise_levels), experiment.auxiliary, list(experiment.figures)]
         if experiment.surrogates or experiment.protects != "auto":  # Without them, ids are those of earlier versions.
             settings += [experiment.surrogates, experiment.protects]
+        if experiment.adversary_threshold != "scored":
+            settings += [experiment.adversary_threshold, experiment.adversary_people]
         self.digest = digest_of(settings)  # It is part of the id of every cell of the experiment.
 
     # ---- axes ----------------------------------------------------------------------------------------------------
@@ -79,7 +83,8 @@ class ExperimentPlanner:
             surrogates = e.surrogates if "surrogates" in self.instances.of(own).needs else ()
             side = self.instances.side(own, e.protects)
             client = Client(dataset, models, own, repeat, surrogates, side)
-            combination = Combination(client, attack, evaluated if self.takes_evaluated(attack) else None)
+            strangers = self.adversary_threshold(client, attack).people or "scored"
+            combination = Combination(client, attack, evaluated if self.takes_evaluated(attack) else None, strangers)
             if combination not in seen:
                 seen.add(combination)
                 yield combination
@@ -116,8 +121,9 @@ class ExperimentPlanner:
 
     def cell(self, combination: Combination) -> Cell:
         """Return the cell of a combination: skipped with a reason, or with its stages added to the graph."""
-        client, attack, evaluated = combination
+        client, attack, evaluated, _ = combination
         dataset, authorised, defense, repeat = client[:4]
+        threshold = self.adversary_threshold(client, attack)
         adversary = self.adversary(attack)
         skip = self.reason_to_skip(combination)
         called = self.instances.called
@@ -154,9 +160,15 @@ class ExperimentPlanner:
             leaky=adversary.leaky,
             learner_overlap=None if skip else self.learners.learner_overlap(dataset, defense, attack),
             training_overlap=None if skip else self.training_overlap(dataset, client, evaluated),
+            adversary_threshold=None if skip else threshold.people,
+            threshold_note=None if skip else threshold.note,
             skip=skip,
             stages=() if skip else self.cell_stages.scores(combination),
         )
+
+    def adversary_threshold(self, client: Client, attack: Component) -> AdversaryThreshold:
+        """Return on whose pictures the adversary sets his threshold."""
+        return self.strangers.threshold(client.dataset, client.defense, attack)
 
     @remembered
     def adversary(self, attack: Component) -> _Adversary:
@@ -206,7 +218,7 @@ class ExperimentPlanner:
 
     def reason_to_skip(self, combination: Combination) -> str | None:
         """Return why a combination cannot be measured, by what its components declare; None if it can."""
-        client, attack, evaluated = combination
+        client, attack, evaluated, _ = combination
         dataset, authorised, defense, _ = client[:4]
         reason = (
             self.reasons.contradiction(client)

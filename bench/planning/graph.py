@@ -32,6 +32,7 @@ from bench.suite.suite import Suite
 
 BATCH = 32  # images per plugin call; it is part of every key, because it changes the last bits of results
 CALIBRATION_IMAGES = 500  # an estimate, for costs and sizes only
+STRANGERS = "strangers"  # the split of people of the calibration split who are protected like scored people
 _MFLOP_PER_S = 50_000.0  # an estimate: one core, float32
 
 _NOTHING: Mapping[str, Any] = {}
@@ -116,6 +117,23 @@ class Graph:
         ``auxiliary`` or ``further``."""
         options = {"split": split} | ({"pairs": pairs} if pairs else {})
         return self._faces(dataset, f"{split} faces of {dataset.label}", options, 2 * pairs if pairs else None)
+
+    @remembered
+    def strangers(self, dataset: Component, people: int) -> str:
+        """Add the stage that chooses pictures of at most ``people`` people of the calibration split, two of each, as
+        pairs like those that are scored."""
+        h, w = self.instances.of(dataset).image_size
+        return self.stage(
+            "faces",
+            f"{people} calibration people of {dataset.label}",
+            "faces:strangers",
+            components={"dataset": (dataset,)},
+            options={"split": STRANGERS, "people": people},
+            inputs={"calibration_faces": self.faces(dataset, "calibration")},
+            units=2 * people,
+            unit_cost=1e-3,
+            size=2 * people * 3 * h * w,
+        )
 
     @remembered
     def auxiliary(self, source: Component, learnt: LearntFaces) -> str:

@@ -14,12 +14,16 @@ from bench.core.memoize import remembered
 from bench.registry.discovery import Registry
 from bench.suite.suite import Experiment
 
+Whose = Literal["scored", "calibration"]  # the scored people, or people of the calibration split
+
 
 class Client(NamedTuple):
     """The client side of a cell: which faces are protected, by which defense, for which models.
 
     ``authorised`` is empty if no authorised model takes part in the cell, and ``surrogates`` if the defense needs none.
-    ``repeat`` counts from 0. ``side`` says which pictures of a pair are protected.
+    ``repeat`` counts from 0. ``side`` says which pictures of a pair are protected. ``people`` says whose pictures are
+    protected: those of the people who are scored, or those of people of the calibration split, on whom an adversary
+    sets his threshold.
     """
 
     dataset: Component
@@ -28,15 +32,18 @@ class Client(NamedTuple):
     repeat: int
     surrogates: tuple[Component, ...] = ()
     side: Side = "probe"
+    people: Whose = "scored"
 
 
 class Combination(NamedTuple):
     """One combination of the axes of an experiment. ``evaluated`` is None if nothing recognises; it is the defense
-    itself where the recogniser of the defense does."""
+    itself where the recogniser of the defense does. ``strangers`` are the people on whom the adversary sets his
+    threshold."""
 
     client: Client
     attack: Component
     evaluated: Component | None
+    strangers: Whose = "scored"
 
 
 class Instances:

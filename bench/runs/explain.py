@@ -16,6 +16,7 @@ from typing import Any
 import pandas as pd
 
 from bench.analysis.tables.goals import CONTROLS, SIDES, bound_in_words, goal_in_words
+from bench.analysis.threshold_words import ADVERSARY, thresholds_of
 from bench.core.errors import StorageError, did_you_mean
 from bench.core.people import LEARNT_FROM, TRAINED_ON
 from bench.core.text import set_label
@@ -242,7 +243,15 @@ def _words(results: RunResults, cell: Row, parts: Sequence[ExplainedComponent]) 
     again = f", repeat {cell['repeat']} of 0 to {repeats - 1}, which tables average" if repeats > 1 else ""
     heading = "measured on" if cell["status"] == "ok" else "would be measured on"
     words[heading] = f"{cell['pairs']} verification pairs{again}, fixed threshold {cell['kappa']}"
-    return words
+    return words | _thresholds(results, cell)
+
+
+def _thresholds(results: RunResults, cell: Row) -> dict[str, str]:
+    """Return the thresholds of a cell with results; of another one, what the plan says of the adversary's."""
+    note = cell.get("threshold_note")
+    if cell["status"] == "ok":
+        return thresholds_of(results, cell["cell"], note)
+    return {ADVERSARY: note} if note else {}
 
 
 def _purpose(cell: Row) -> dict[str, str]:

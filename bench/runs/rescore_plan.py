@@ -15,7 +15,7 @@ from bench.core.domain import Cell, CellRole, Component, Origin, Side, Stage, St
 from bench.core.errors import ReplayError
 from bench.planning.cell_stages import CellStages
 from bench.planning.graph import BATCH, Graph
-from bench.planning.instances import Client, Combination, Instances, Splits
+from bench.planning.instances import Client, Combination, Instances, Splits, Whose
 from bench.planning.plan import Plan
 from bench.registry.components import build_component, foreign_code, origin_of, require_trust
 from bench.registry.discovery import Registry
@@ -190,6 +190,8 @@ class Planner:
             leaky=bool(row["leaky"]),
             learner_overlap=row["learner_overlap"],
             training_overlap=row["training_overlap"],
+            adversary_threshold=row.get("adversary_threshold"),
+            threshold_note=row.get("threshold_note"),
             skip=skip,
             stages=() if skip is not None else self._scores(cell, cell_stages),
         )
@@ -200,8 +202,9 @@ class Planner:
         dataset, authorised, defense, attack, evaluated = _in_roles(cell.now)
         repeat, side = int(cell.row["repeat"]), cast(Side, cell.row["protects"] or "probe")
         client = Client(dataset, authorised, defense, repeat, _surrogates(cell.now), side)
+        strangers = cast(Whose, cell.row.get("adversary_threshold") or "scored")
         try:
-            planned = cell_stages.scores(Combination(client, attack, evaluated))
+            planned = cell_stages.scores(Combination(client, attack, evaluated, strangers))
         except ValueError as error:
             raise self._differs(cell.row["cell"], str(error)) from None
         recorded = json.loads(cell.row["stages"])

@@ -48,6 +48,7 @@ from bench.stages.stage_inputs import (
 )
 from bench.stages.stored import numbers, quantised, sample_table, to_store
 from bench.stages.stored_pieces import StoredPieces
+from bench.stages.strangers import faces_of_strangers
 from bench.stages.undeclared import observed
 from bench.store.artifacts import Artifact, Cache
 
@@ -65,6 +66,8 @@ def run(stage: Stage, cache: Cache, progress: Callable[[float], None] | None = N
 
 
 def _faces(job: Job) -> Artifact:
+    if "calibration_faces" in job.stage.inputs:
+        return faces_of_strangers(job)
     component = job.component("dataset")
     dataset: Dataset = build(component)
     size = dataset.image_size

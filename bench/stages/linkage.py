@@ -9,12 +9,16 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from bench.api.attack import Attack
+from bench.api.types import Pairs
 from bench.metrics import impostors
+from bench.metrics.impostors import CrossFitted
 from bench.metrics.linkage import other_pairs, pair_auc, thresholds_without
+from bench.metrics.recognition import threshold_at_fmr
 from bench.stages import contracts
 from bench.stages.splits import check_learnt
 from bench.stages.stage_inputs import (
     Job,
+    StoredFaces,
     Uploads,
     attack_capabilities,
     build,
@@ -25,37 +29,69 @@ from bench.stages.stage_inputs import (
 )
 from bench.stages.undeclared import observed
 from bench.store.artifacts import Artifact
+from bench.store.schema import ADVERSARY_RULE
 
 
 def link_uploads(job: Job) -> Artifact:
-    """Let an attack score each pair of two uploads, and each first upload with the second one of another pair, which
-    shows somebody else."""
-    component = job.component("attack")
-    attack: Attack = build(component)
+    """Let an attack score pairs of two uploads.
+
+    These are the pairs of the faces, and each first upload with the second one of another pair, which shows somebody
+    else. With the option ``impostors``, so many first uploads of people of the calibration split are compared with the
+    second ones instead.
+    """
     check_learnt(job)
     faces, pairs = read_faces(job.input("faces")), read_pairs(job.input("faces"))
+    linker = _Linker(job, faces)
+    if "impostors" in job.stage.options:
+        return _link_strangers(job, linker, np.unique(pairs.right))
     order = np.random.default_rng(job.stage.seed).permutation(len(pairs.left))
     partner = other_pairs(faces.subjects[pairs.left], faces.subjects[pairs.right], order)
-    first, second = _Sent(job, "first"), _Sent(job, "second")
-    capabilities, state = attack_capabilities(job, attack, faces.images), read_state(job)
-    ids, plugin = faces.sample_ids, f"attack {component.label}"
-
-    def scores(left: NDArray[np.int64], right: NDArray[np.int64]) -> NDArray[Any]:
-        names = [f"{ids[a]}/{ids[b]}" for a, b in zip(left, right, strict=True)]
-        ctx = job.context(plugin, capabilities, state=state, sample_ids=names)
-        return contracts.link_checked(attack, first.received(left), second.received(right), ctx)
-
     found, permuted = [], []
-    with observed(component, attack, job.cache.root):
+    with observed(job.component("attack"), linker.attack, job.cache.root):
         for part in job.batches(len(pairs.left)):
             left, other = pairs.left[part], partner[part]
-            found.append(scores(left, pairs.right[part]))
+            found.append(linker.scores(left, pairs.right[part]))
             beside = np.full(len(left), np.nan)
             if len(known := np.flatnonzero(other >= 0)):
-                beside[known] = scores(left[known], pairs.right[other[known]])
+                beside[known] = linker.scores(left[known], pairs.right[other[known]])
             permuted.append(beside)
     columns = {"score": np.concatenate(found), "permuted": np.concatenate(permuted), "partner": partner}
     return Artifact(tables={"scores": pa.table(columns)})
+
+
+def _link_strangers(job: Job, linker: _Linker, second: NDArray[np.int64]) -> Artifact:
+    """Score the uploads of strangers with some of the ``second`` uploads each, so that all occur equally often."""
+    check_learnt(job, "strangers_faces")
+    first = linker.first.faces
+    each = min(len(second), -(-job.stage.options["impostors"] // len(first)))
+    left = np.repeat(first, each)
+    right = second[np.arange(len(left)) % len(second)]
+    found = []
+    with observed(job.component("attack"), linker.attack, job.cache.root):
+        for part in job.batches(len(left)):
+            found.append(linker.scores(left[part], right[part]))
+    return Artifact(tables={"scores": pa.table({"score": np.concatenate(found), "stranger": left, "partner": right})})
+
+
+class _Linker:
+    """The attack of a stage, which scores two uploads of faces."""
+
+    def __init__(self, job: Job, faces: StoredFaces) -> None:
+        component = job.component("attack")
+        self.job = job
+        self.attack: Attack = build(component)
+        self.plugin = f"attack {component.label}"
+        strangers = "strangers_faces" in job.stage.inputs
+        self.first_ids = read_faces(job.input("strangers_faces")).sample_ids if strangers else faces.sample_ids
+        self.second_ids = faces.sample_ids
+        self.first, self.second = _Sent(job, "first"), _Sent(job, "second")
+        self.capabilities, self.state = attack_capabilities(job, self.attack, faces.images), read_state(job)
+
+    def scores(self, left: NDArray[np.int64], right: NDArray[np.int64]) -> NDArray[Any]:
+        """Return the link scores of the first uploads of some faces and the second uploads of others."""
+        names = [f"{self.first_ids[a]}/{self.second_ids[b]}" for a, b in zip(left, right, strict=True)]
+        ctx = self.job.context(self.plugin, self.capabilities, state=self.state, sample_ids=names)
+        return contracts.link_checked(self.attack, self.first.received(left), self.second.received(right), ctx)
 
 
 class _Sent:
@@ -74,24 +110,17 @@ class _Sent:
 
 def score_links(job: Job) -> Artifact:
     """Score links, one row per pair of two uploads: the score, the share of impostor pairs that it exceeds, and the
-    threshold that the adversary sets on the impostor pairs of other people; and what the score of permuted pairs gives.
+    threshold that the adversary sets on pairs of a person of the calibration split and a scored one, or of two scored
+    people other than the own ones; and what the score of permuted pairs gives.
     """
     source = job.input("faces")
     faces, pairs = read_faces(source), read_pairs(source)
     table = job.input("links").tables["scores"]
-    score, permuted, partner = (table[name].to_numpy() for name in ("score", "permuted", "partner"))
-    people, fmr = faces.subjects, float(job.stage.options["fmr"])
+    score, permuted = (table[name].to_numpy() for name in ("score", "permuted"))
+    people, fmr, genuine = faces.subjects, float(job.stage.options["fmr"]), pairs.same
     left, right = people[pairs.left], people[pairs.right]
-    known, group = impostors.people_groups(left, right)
-    of_left, of_right = (group[np.searchsorted(known, side)] for side in (left, right))
-    different, paired = ~pairs.same, partner >= 0
-    seen = (
-        np.concatenate([score[different], permuted[paired]]),
-        np.concatenate([of_left[different], of_left[paired]]),
-        np.concatenate([of_right[different], of_right[partner[paired]]]),
-    )
-    kappa, behind = thresholds_without(*seen, groups=int(group.max()) + 1, fmr=fmr)
-    genuine = pairs.same
+    strangers = "stranger_links" in job.stage.inputs
+    applied = _on_strangers(job, len(left)) if strangers else _on_others(table, pairs, left, right, fmr)
     columns = {
         "pair": np.arange(len(left)),
         "left_id": faces.sample_ids[pairs.left],
@@ -102,13 +131,51 @@ def score_links(job: Job) -> Artifact:
         "fold": pairs.fold,
         "score": score,
         "permuted": _nullable(permuted),
-        "kappa": _nullable(kappa[of_left]),
-        "kappa_impostors": behind[of_left],
+        "kappa": _nullable(applied.kappa),
+        "kappa_impostors": applied.impostors,
+        "kappa_people": applied.people,
+        "kappa_fmr_realised": _nullable(applied.fmr),
+        ADVERSARY_RULE: pa.array(["calibration" if strangers else "scored"] * len(left), pa.string()),
         "fmr": np.full(len(left), fmr),
-        "auc": _nullable(np.where(genuine, pair_auc(score, score[different]), np.nan)),
-        "auc_permuted": _nullable(np.where(genuine, pair_auc(permuted, score[different]), np.nan)),
+        "auc": _nullable(np.where(genuine, pair_auc(score, score[~genuine]), np.nan)),
+        "auc_permuted": _nullable(np.where(genuine, pair_auc(permuted, score[~genuine]), np.nan)),
     }
     return Artifact(tables={"links": pa.table(columns)})
+
+
+def _on_others(
+    table: pa.Table, pairs: Pairs, left: NDArray[np.int64], right: NDArray[np.int64], fmr: float
+) -> CrossFitted:
+    """Return the thresholds on scored people, by pair. They are divided into groups, and nobody of the group of a pair
+    takes part in its threshold. ``left`` and ``right (n,)`` are the people of the pairs."""
+    score, permuted, partner = (table[name].to_numpy() for name in ("score", "permuted", "partner"))
+    known, group = impostors.people_groups(left, right)
+    first, second = (np.searchsorted(known, side) for side in (left, right))
+    different, paired = ~pairs.same, partner >= 0
+    found = thresholds_without(
+        np.concatenate([score[different], permuted[paired]]),
+        np.concatenate([first[different], first[paired]]),
+        np.concatenate([second[different], second[partner[paired]]]),
+        group,
+        fmr,
+    )
+    own = group[first]
+    return CrossFitted(
+        kappa=found.kappa[own], impostors=found.impostors[own], people=found.people[own], fmr=found.fmr[own]
+    )
+
+
+def _on_strangers(job: Job, n: int) -> CrossFitted:
+    """Return the threshold on people of the calibration split, for each of ``n`` pairs."""
+    table = job.input("stranger_links").tables["scores"]
+    scores, people = table["score"].to_numpy(), len(np.unique(table["stranger"].to_numpy()))
+    kappa = threshold_at_fmr(scores, float(job.stage.options["fmr"]))
+    return CrossFitted(
+        kappa=np.full(n, kappa),
+        impostors=np.full(n, len(scores)),
+        people=np.full(n, people),
+        fmr=np.full(n, float((scores > kappa).mean())),
+    )
 
 
 def _nullable(values: NDArray[np.float64]) -> pa.Array:

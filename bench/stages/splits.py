@@ -23,6 +23,7 @@ from bench.core.text import plural
 from bench.stages.stage_inputs import Job, read_faces
 from bench.store.artifacts import Artifact
 
+_STRANGERS = "strangers"  # The split of calibration people on whom an adversary sets his threshold.
 _LEARNT = "learnt"  # The table of the people and pictures that a state was learnt from.
 
 
@@ -80,7 +81,8 @@ class Shown:
     @property
     def name(self) -> str:
         """The name of the split for messages."""
-        return f"{self.facts.get('split')} faces of {self.facts.get('of')}"
+        split = self.facts.get("split")
+        return f"{'calibration' if split == _STRANGERS else split} faces of {self.facts.get('of')}"
 
 
 def learnt(state: Mapping[str, NDArray[Any]], source: Artifact) -> Artifact:
@@ -89,11 +91,12 @@ def learnt(state: Mapping[str, NDArray[Any]], source: Artifact) -> Artifact:
     return Artifact(tensors=state, tables=shown.table(), facts=shown.facts)
 
 
-def check_learnt(job: Job) -> None:
+def check_learnt(job: Job, role: str = "faces") -> None:
     """Raise `ContractError` if the state of a stage was learnt from people or pictures that are scored, if it has
-    targets that show some, or if its further pictures of scored people are scored themselves."""
+    targets that show some, or if its further pictures of scored people are scored themselves. ``role`` is that of the
+    input with the scored faces."""
     others = {name: job.input(name) for name in ("state", "targets", "enrolment") if name in job.stage.inputs}
-    scored = Shown.in_faces(job.input("faces")) if others else None
+    scored = Shown.in_faces(job.input(role)) if others else None
     if scored and "state" in others:
         check_apart(scored, Shown.learnt_from(others["state"]))
     if scored and "targets" in others:
@@ -106,16 +109,18 @@ def check_apart(scored: Shown, other: Shown | None) -> None:
     """Raise `ContractError` if faces that are calibrated on or learnt from (``other``) show scored people or pictures.
 
     Subjects are compared if both splits count the same people, and pictures always; of two real data sets that share no
-    picture a warning says so, because their names may not be comparable. Faces of other splits than ``evaluation`` are
-    not scored, and an attack may be declared to learn from the scored faces themselves; then nothing is compared.
+    picture a warning says so, because their names may not be comparable. ``scored`` may also be people of the
+    calibration split on whom an adversary sets his threshold. Faces of other splits are not scored, and an attack may
+    be declared to learn from the scored faces themselves; then nothing is compared.
     """
-    if other is None or scored.facts.get("split") != "evaluation" or other.facts.get("split") == "evaluation":
+    split = scored.facts.get("split")
+    if other is None or split not in ("evaluation", _STRANGERS) or other.facts.get("split") == "evaluation":
         return
     if scored.facts.get("people") == other.facts.get("people"):
         _check_different(scored, other, scored.subjects, other.subjects, "person", "people")
     _check_different(scored, other, scored.pictures, other.pictures, "picture", "pictures")
     kinds = {scored.facts.get("kind"), other.facts.get("kind")}
-    if kinds == {"real"} and scored.facts.get("people") != other.facts.get("people"):
+    if split == "evaluation" and kinds == {"real"} and scored.facts.get("people") != other.facts.get("people"):
         with warnings.catch_warnings():
             warnings.simplefilter("always")  # A plugin may have turned warnings into errors.
             warnings.warn(

@@ -16,7 +16,9 @@ from bench.core.errors import ContractError
 from bench.metrics import impostors, recognition
 from bench.metrics.arrays import Floats, slices, unit_rows
 from bench.stages.stage_inputs import Job, protected_rows, read_faces, read_pairs
+from bench.stages.strangers import clean_strangers, sent_by_strangers
 from bench.store.artifacts import Artifact
+from bench.store.schema import ADVERSARY_RULE
 
 _PAIRS_AT_ONCE = 4096
 _AT_ONCE = 4_000_000  # Comparisons of a probe with a picture that are in memory at a time.
@@ -172,42 +174,95 @@ def _ranks(c: _Compared) -> dict[str, Any]:
     }
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Applied:
+    """The adversary's thresholds by pair ``(n,)``: against originals (``kappa``) and against enrolled pictures
+    (``enrolled``), the share of their own impostor scores above each (``fmr``, ``enrolled_fmr``), and the numbers of
+    impostor scores and of people behind ``kappa``."""
+
+    kappa: Floats
+    enrolled: Floats
+    impostors: NDArray[np.int64]
+    people: NDArray[np.int64]
+    fmr: Floats
+    enrolled_fmr: Floats
+
+
 def _adversary(job: Job, c: _Compared, calibrated: Floats) -> dict[str, Any]:
     """Return the columns of the adversary's thresholds, and which share of strangers probes match at each threshold.
 
     The adversary sets his thresholds for the false match rate ``fmr`` on what he really sees: protected or
     reconstructed pictures against clean originals of other people, and, where enrolled pictures are protected, probes
-    as they are sent against them. People are divided into groups, and nobody of the group of a probe takes part in the
-    threshold that is applied to it.
+    as they are sent against them. They show people of the calibration split, or the scored people themselves. What
+    chance gives is measured on the scored people in both cases.
     """
     pairs, chosen, enrolled = c.pairs, c.chosen, np.unique(c.pairs.right)
-    people = c.faces.subjects
-    known, groups = impostors.people_groups(people[pairs.left], people[pairs.right])
-    group = groups[np.minimum(np.searchsorted(known, people), len(known) - 1)]  # Of pictures in pairs; others unused.
-    fmr: float = job.stage.options["fmr"]
-    where = np.searchsorted(chosen, c.own)
-    shown = c.protected[chosen], c.originals[chosen], people[chosen], people[chosen]
-    found = impostors.cross_fitted_thresholds(*shown, group[chosen], group[chosen], fmr)
-    kappa = found.kappa[group[chosen]]
-    both = np.stack([kappa[where], calibrated], axis=1)
+    people, strangers = c.faces.subjects, "strangers" in job.stage.inputs
+    applied = _of_strangers(job, c) if strangers else _cross_fitted(job.stage.options["fmr"], c)
+    both = np.stack([applied.kappa, calibrated], axis=1)
     probes = c.protected[c.own], c.originals[chosen], people[c.own], people[chosen]
     matched, at_service = impostors.impostor_match_shares(*probes, both).T
-    sent = np.unique(pairs.left)
+    sent, first, place = np.unique(pairs.left, return_index=True, return_inverse=True)
     against_enrolled = c.probes[sent], c.gallery[enrolled], people[sent], people[enrolled]
-    at_enrolled = kappa
-    if c.side != "probe":
-        fitted = impostors.cross_fitted_thresholds(*against_enrolled, group[sent], group[enrolled], fmr)
-        at_enrolled = fitted.kappa[group[sent]]
-    place = np.searchsorted(sent, pairs.left)
+    at_enrolled = impostors.impostor_match_shares(*against_enrolled, applied.enrolled[first])[place]
     return {
-        "kappa_adversary": _nullable(kappa[where]),
-        "kappa_enrolled": _nullable(at_enrolled[place]),
-        "adversary_impostors": found.impostors[group[chosen]][where],
-        "adversary_people": found.people[group[chosen]][where],
+        "kappa_adversary": _nullable(applied.kappa),
+        "kappa_enrolled": _nullable(applied.enrolled),
+        "adversary_impostors": applied.impostors,
+        "adversary_people": applied.people,
+        "adversary_fmr_realised": _nullable(applied.fmr),
+        "enrolled_fmr_realised": _nullable(applied.enrolled_fmr),
+        ADVERSARY_RULE: pa.array(["calibration" if strangers else "scored"] * len(pairs.left), pa.string()),
         "impostor_match_adversary": _nullable(matched),
-        "impostor_match_enrolled": _nullable(impostors.impostor_match_shares(*against_enrolled, at_enrolled)[place]),
+        "impostor_match_enrolled": _nullable(at_enrolled),
         "impostor_match": _nullable(at_service),
     }
+
+
+def _of_strangers(job: Job, c: _Compared) -> _Applied:
+    """Return the thresholds that are set on people of the calibration split, the same for all pairs.
+
+    Their pictures are compared with the galleries of the scored people, in which no stranger is: a gallery may hold a
+    picture that many others resemble, and the adversary knows his gallery.
+    """
+    n, fmr, people, shown = len(c.pairs.left), job.stage.options["fmr"], c.faces.subjects, np.unique(c.pairs.right)
+    probes, who = sent_by_strangers(job, c.side)
+    originals = impostors.impostor_threshold(probes, c.originals[c.chosen], who, people[c.chosen], fmr)
+    if c.side == "gallery":
+        probes, who = clean_strangers(job)
+    enrolled = impostors.impostor_threshold(probes, c.gallery[shown], who, people[shown], fmr)
+    return _Applied(
+        kappa=np.full(n, originals.kappa),
+        enrolled=np.full(n, enrolled.kappa),
+        impostors=np.full(n, originals.impostors),
+        people=np.full(n, originals.people),
+        fmr=np.full(n, originals.fmr),
+        enrolled_fmr=np.full(n, enrolled.fmr),
+    )
+
+
+def _cross_fitted(fmr: float, c: _Compared) -> _Applied:
+    """Return the thresholds that are set on the scored people. They are divided into groups, and nobody of the group of
+    a probe takes part in the threshold that is applied to it."""
+    pairs, chosen, people = c.pairs, c.chosen, c.faces.subjects
+    known, groups = impostors.people_groups(people[pairs.left], people[pairs.right])
+    group = groups[np.minimum(np.searchsorted(known, people), len(known) - 1)]  # Of pictures in pairs; others unused.
+    shown = c.protected[chosen], c.originals[chosen], people[chosen], people[chosen]
+    found = impostors.cross_fitted_thresholds(*shown, group[chosen], group[chosen], fmr)
+    fitted = found
+    if c.side != "probe":
+        sent, enrolled = np.unique(pairs.left), np.unique(pairs.right)
+        against_enrolled = c.probes[sent], c.gallery[enrolled], people[sent], people[enrolled]
+        fitted = impostors.cross_fitted_thresholds(*against_enrolled, group[sent], group[enrolled], fmr)
+    own, of_probe = group[c.own], group[pairs.left]
+    return _Applied(
+        kappa=found.kappa[own],
+        enrolled=fitted.kappa[of_probe],
+        impostors=found.impostors[own],
+        people=found.people[own],
+        fmr=found.fmr[own],
+        enrolled_fmr=fitted.fmr[of_probe],
+    )
 
 
 def _nullable(values: Floats, kind: pa.DataType | None = None) -> pa.Array:

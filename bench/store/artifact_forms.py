@@ -40,6 +40,9 @@ _UPLOADED = ("faces", "protect", "attack")
 _KINDS: Mapping[str, Sequence[str]] = {
     "faces": ("faces",),
     "calibration_faces": ("faces",),
+    "strangers_faces": ("faces",),
+    "strangers": ("embed",),
+    "stranger_links": ("attack",),
     "targets": ("faces",),
     "enrolment": ("faces",),
     "first": ("protect",),

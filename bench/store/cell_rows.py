@@ -54,6 +54,8 @@ def cell_row(outcome: Outcome, registry: Registry, unstable: Mapping[str, str] =
         "leaky": cell.leaky,
         "learner_overlap": cell.learner_overlap,
         "training_overlap": cell.training_overlap,
+        "adversary_threshold": cell.adversary_threshold,
+        "threshold_note": cell.threshold_note,
         "evaluated": cell.evaluated.label if cell.evaluated else "",
         "evaluated_stands_in_for": _stands_in_for(cell.evaluated, registry) if cell.evaluated else "",
         "role": role_of(cell),

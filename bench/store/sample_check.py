@@ -15,11 +15,22 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from bench.core.errors import StorageError
-from bench.store.schema import COMPARED_WITH, FILLED, IDENTITY, MEASURES, OF_ORIGINALS, RANGES, Range
+from bench.store.schema import (
+    ADVERSARY_RULE,
+    ADVERSARY_RULES,
+    COMPARED_WITH,
+    FILLED,
+    IDENTITY,
+    MEASURES,
+    OF_ORIGINALS,
+    RANGES,
+    Range,
+)
 from bench.store.table_files import Key, mistake
 
 _ROUNDING = 1e-6  # by which a value may lie outside of its range
-_MEASURE, _RULE, _RULES = "measure", "threshold_rule", ("fmr", "accuracy")
+_MEASURE = "measure"
+_RULES = {"threshold_rule": ("fmr", "accuracy"), ADVERSARY_RULE: ADVERSARY_RULES}  # by column, its values
 
 
 def check_values(path: Path, name: str, rows: pa.Table) -> None:
@@ -30,10 +41,10 @@ def check_values(path: Path, name: str, rows: pa.Table) -> None:
     for column in FILLED.get(name, ()):
         if column in rows.column_names and _without_nan(_filled(name, column, rows)).null_count:
             raise mistake(path, column, "a value in every row", "none in one")
-    if _RULE in rows.column_names:
-        for rule in rows[_RULE].unique().to_pylist():
-            if rule not in _RULES:
-                raise mistake(path, _RULE, " or ".join(_RULES), str(rule))
+    for column, rules in _RULES.items():
+        for rule in rows[column].drop_null().unique().to_pylist() if column in rows.column_names else ():
+            if rule not in rules:
+                raise mistake(path, column, " or ".join(rules), str(rule))
     for column, limits in RANGES.get(name, {}).items():
         if column in rows.column_names:
             if name == "attributes" and _MEASURE in rows.column_names:

@@ -35,6 +35,7 @@ CELLS = pa.schema(
         ("budget", _TEXT),
         ("leaky", _FLAG),
         *((name, _TEXT) for name in ("learner_overlap", "training_overlap")),
+        *((name, _TEXT) for name in ("adversary_threshold", "threshold_note")),
         *((name, _TEXT) for name in ("evaluated", "evaluated_stands_in_for", "role")),
         ("repeat", _COUNT),
         ("pairs", _COUNT),
@@ -88,6 +89,10 @@ _RANK_CHANCES = ("rank_chance", "rank_enrolled_chance")
 _NEWER = {"threshold_rule": _TEXT, **dict.fromkeys((*_THRESHOLDS, *_AT_THRESHOLDS, *_RANK_CHANCES), _NUMBER)}
 # Columns that say which sides of a pair are protected; rows of older versions, which protect left pictures, lack them.
 _OF_SIDES = ("cos_probe", "cos_gallery", "cos_protected", "kappa_enrolled")
+# Columns on whose pictures the adversary's thresholds are set (``scored`` or ``calibration``), and on the share of
+# these impostor scores above them; rows of older versions lack them.
+ADVERSARY_RULE, ADVERSARY_RULES = "adversary_rule", ("scored", "calibration")
+_REALISED = ("adversary_fmr_realised", "enrolled_fmr_realised")
 COMPARED_WITH = "compared_with"  # ``originals``, or ``protected`` pictures where a defense has its own recogniser
 # The columns of each table of samples that bench reads, with their types. A table may have further columns.
 SAMPLE_COLUMNS: Mapping[str, Mapping[str, pa.DataType]] = {
@@ -97,8 +102,9 @@ SAMPLE_COLUMNS: Mapping[str, Mapping[str, pa.DataType]] = {
         "right_subject": _COUNT,
         "calibration_impostors": _NUMBER,
         **_NEWER,
-        **dict.fromkeys(_OF_SIDES, _NUMBER),
+        **dict.fromkeys((*_OF_SIDES, *_REALISED), _NUMBER),
         COMPARED_WITH: _TEXT,
+        ADVERSARY_RULE: _TEXT,
     },
     "images": {**_UPLOAD, **_PICTURE, "ssim": _NUMBER, "psnr": _NUMBER, "psnr_infinite": _FLAG, "lpips": _NUMBER},
     "sets": {
@@ -125,10 +131,11 @@ SAMPLE_COLUMNS: Mapping[str, Mapping[str, pa.DataType]] = {
     "up": {**_SCORED, **_PICTURE, **dict.fromkeys(("sigma", "cosine", "dist", "lpips"), _NUMBER)},
     "links": {
         **_SCORED,
-        **dict.fromkeys(("pair", "left_subject", "right_subject", "fold", "kappa_impostors"), _COUNT),
+        **dict.fromkeys(("pair", "left_subject", "right_subject", "fold", "kappa_impostors", "kappa_people"), _COUNT),
         **dict.fromkeys(("left_id", "right_id"), _TEXT),
         "same": _FLAG,
-        **dict.fromkeys(("score", "permuted", "kappa", "fmr", "auc", "auc_permuted"), _NUMBER),
+        **dict.fromkeys(("score", "permuted", "kappa", "fmr", "kappa_fmr_realised", "auc", "auc_permuted"), _NUMBER),
+        ADVERSARY_RULE: _TEXT,
     },
 }
 # The newer columns, by table: a file has all of them, or none.
@@ -168,7 +175,7 @@ _SIMILAR: Mapping[str, Range] = {"ssim": _COSINE, "psnr": _FROM_ZERO, "lpips": _
 RANGES: Mapping[str, Mapping[str, Range]] = {
     "verification": {
         **dict.fromkeys((*_COSINES, "kappa_calibrated", "kappa_adversary", *_OF_SIDES), _COSINE),
-        **dict.fromkeys(("fmr", "fmr_realised", *_AT_THRESHOLDS[1:], *_RANK_CHANCES), _SHARE),
+        **dict.fromkeys(("fmr", "fmr_realised", *_REALISED, *_AT_THRESHOLDS[1:], *_RANK_CHANCES), _SHARE),
         **dict.fromkeys(("calibration_impostors", *_THRESHOLDS[1:]), _FROM_ZERO),
         **dict.fromkeys(("rank", "rank_enrolled", "gallery"), _FROM_ONE),
     },
@@ -179,8 +186,8 @@ RANGES: Mapping[str, Mapping[str, Range]] = {
     "up": {"sigma": _FROM_ZERO, "cosine": _COSINE, "dist": _SHARE, "lpips": _FROM_ZERO},
     "links": {
         **dict.fromkeys(("score", "permuted", "kappa"), (-_MOST, _MOST)),
-        **dict.fromkeys(("fmr", "auc", "auc_permuted"), _SHARE),
-        "kappa_impostors": _FROM_ZERO,
+        **dict.fromkeys(("fmr", "kappa_fmr_realised", "auc", "auc_permuted"), _SHARE),
+        **dict.fromkeys(("kappa_impostors", "kappa_people"), _FROM_ZERO),
     },
 }
 # The ranges of the columns of attributes by the measure of the attribute, where a file has the column ``measure``.

@@ -69,6 +69,8 @@ class Experiment:
     kappa: float
     fmr: float
     threshold: Literal["fmr", "accuracy"]
+    adversary_threshold: Literal["scored", "calibration"]
+    adversary_people: int
     upload: Literal["images", "features"]
     split: str
     auxiliary: Component | None
@@ -313,6 +315,8 @@ def experiment_of(table: ExperimentTable, **resolved: Any) -> Experiment:
         kappa=table.kappa,
         fmr=table.fmr,
         threshold=table.threshold,
+        adversary_threshold=table.adversary_threshold,
+        adversary_people=table.adversary_people,
         upload=table.upload,
         split=table.split,
         noise_levels=tuple(table.noise_levels),

@@ -68,6 +68,10 @@ class ExperimentTable(StrictTable):
     - ``kappa``: the fixed threshold, which is reported beside the calibrated one
     - ``threshold``: the rule of the calibrated threshold: ``fmr`` sets it at the false match rate ``fmr``, and
       ``accuracy`` where genuine and impostor pairs are separated best; both on pairs that are not scored with it
+    - ``adversary_threshold``: on whose pictures adversaries set their thresholds, which have the false match rate
+      ``fmr`` too: ``scored`` for the scored people, without those of the probe's group; ``calibration`` for people of
+      the calibration split, whose pictures are protected and attacked in the same way
+    - ``adversary_people``: how many people of the calibration split are protected for it, at most
     - ``upload``: what leaves the client: ``images``, or the ``features`` of the authorised model at ``split``
     - ``split``: the split point of uploaded features: ``last``, ``all`` or a name
     - ``auxiliary``: the data set from whose further identities attacks learn; by default the scored data set
@@ -91,6 +95,8 @@ class ExperimentTable(StrictTable):
     kappa: Annotated[float, Field(gt=-1, lt=1)] = 0.2
     fmr: Annotated[float, Field(gt=0, lt=1)] = 0.01
     threshold: Literal["fmr", "accuracy"] = "fmr"
+    adversary_threshold: Literal["scored", "calibration"] = "scored"
+    adversary_people: Annotated[int, Field(ge=2, le=5000)] = 60
     upload: Literal["images", "features"] = "images"
     split: str = "last"
     auxiliary: Reference | None = None

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.metrics import impostors, recognition
+from bench.metrics.linkage import thresholds_without
 
 # Four people a, b, c, d at 0, 30, 90 and 180 degrees; the probes show a and c, turned by 20 degrees each.
 ANGLES = np.array([0, 30, 90, 180])
@@ -107,6 +108,40 @@ def test_cross_fitted_thresholds_by_hand() -> None:
     assert np.rad2deg(np.arccos(found.kappa)).tolist() == pytest.approx([40, 70, 10, 10])
     assert found.impostors.tolist() == [6, 6, 6, 6]
     assert found.people.tolist() == [3, 3, 3, 3]
+    assert found.fmr.tolist() == [0, 0, 0, 0]
+
+
+def test_the_false_match_rate_that_a_threshold_realises() -> None:
+    """Four scores, of which two each are equal: what equals the threshold is not above it."""
+    probes, gallery = at([0, 0]), at([40, 60])
+    for allowed, angle, above in ((0, 40, 0), (1, 40, 0), (2, 60, 2), (3, 60, 2)):
+        found = impostors.impostor_threshold(probes, gallery, ["a", "b"], ["c", "d"], allowed / 4)
+        assert np.rad2deg(np.arccos(found.kappa)) == pytest.approx(angle)
+        assert found.fmr == above / 4
+        assert (found.impostors, found.people) == (4, 2)
+
+
+def test_an_impostor_threshold_counts_the_people_of_the_smaller_side() -> None:
+    found = impostors.impostor_threshold(at([0, 5]), at([30, 60, 90, 95]), ["a", "a"], ["a", "b", "c", "c"], 0.0)
+    assert (found.impostors, found.people) == (6, 1)
+    assert np.rad2deg(np.arccos(found.kappa)) == pytest.approx(55)
+
+
+def test_an_impostor_threshold_of_one_person_is_none() -> None:
+    for probes, who in ((at([0, 5]), ["a", "a"]), (np.empty((0, 2)), [])):
+        found = impostors.impostor_threshold(probes, at([30]), who, ["a"], 0.1)
+        assert np.isnan(found.kappa)
+        assert np.isnan(found.fmr)
+        assert (found.impostors, found.people) == (0, 0)
+
+
+def test_thresholds_of_links_without_a_group() -> None:
+    """Pairs of four people, two in each group: without a group, one pair is left."""
+    found = thresholds_without([0.5, 0.7, 0.9], [0, 2, 0], [1, 3, 2], [0, 0, 1, 1], 0.0)
+    assert found.kappa.tolist() == [0.7, 0.5]
+    assert found.impostors.tolist() == [1, 1]
+    assert found.people.tolist() == [2, 2]
+    assert found.fmr.tolist() == [0, 0]
 
 
 def test_without_strangers_there_is_no_threshold() -> None:

@@ -278,6 +278,7 @@ def test_another_false_match_rate_changes_thresholds_and_nothing_else(original: 
     assert set(now["fmr"]) == {0.2}
     set_by_fmr = {"fmr", "kappa_calibrated", "fmr_realised", "impostor_match", "threshold_rule", "kappa_adversary"}
     set_by_fmr |= {"impostor_match_adversary", "impostor_match_enrolled", "kappa_enrolled"}
+    set_by_fmr |= {"adversary_fmr_realised", "enrolled_fmr_realised"}
     same = [c for c in now.columns if c not in {"cell", *set_by_fmr}]
     pd.testing.assert_frame_equal(now[same], was[same])
     assert set(now["threshold_rule"]) == {"fmr", "accuracy"}
@@ -285,6 +286,46 @@ def test_another_false_match_rate_changes_thresholds_and_nothing_else(original: 
     assert (now["kappa_calibrated"][one] <= was["kappa_calibrated"][one]).all()
     assert (now["kappa_calibrated"][one] < was["kappa_calibrated"][one]).any()
     assert not set(RunResults(new).cells["cell"]) & set(RunResults(original).cells["cell"]), "another question"
+
+
+STRANGERS = """
+[suite]
+name = "attacks"
+
+[[experiment]]
+name = "one"
+datasets = ["toy-faces"]
+authorised = ["toy-a"]
+evaluated = ["toy-b"]
+defenses = ["noise"]
+pairs = 20
+fmr = 0.05
+adversary_threshold = "calibration"
+adversary_people = 12
+"""
+
+
+def test_thresholds_on_calibration_people_are_set_again_without_data(
+    inline: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, idle_later: Callable[[], list[str]]
+) -> None:
+    from bench_toy.faces import ToyFaces
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "suite.toml").write_text(STRANGERS)
+    assert bench("run", "--no-report", "suite.toml", "--device", "cpu").exit_code == 0
+    (original,) = Path("results/attacks").iterdir()
+    called = idle_later()
+    monkeypatch.delattr(ToyFaces, "calibration_people")
+    done = bench("rescore", "attacks", "--fmr", 0.2)
+    assert done.exit_code == 0, done.output
+    assert called == []
+    was, now = (RunResults(folder) for folder in (original, rescored(original)))
+    before, after = (results.samples("verification") for results in (was, now))
+    assert set(after["adversary_rule"]) == set(now.cells["adversary_threshold"]) == {"calibration"}
+    assert (after["kappa_adversary"] < before["kappa_adversary"]).all()
+    assert after["adversary_fmr_realised"][0] == pytest.approx(24 / 120)
+    assert after["adversary_people"].equals(before["adversary_people"])
+    assert now.cells["threshold_note"].equals(was.cells["threshold_note"])
 
 
 def test_the_rows_are_those_of_a_run_with_these_settings(

@@ -57,6 +57,7 @@ COLUMNS = {
         "fmr_realised", "kappa_adversary", "adversary_impostors", "adversary_people", "impostor_match_adversary",
         "impostor_match_enrolled", "impostor_match", "rank_chance", "rank_enrolled_chance",
         "cos_probe", "cos_gallery", "cos_protected", "compared_with", "kappa_enrolled",
+        "adversary_fmr_realised", "enrolled_fmr_realised", "adversary_rule",
     },
     "images": {
         *POINT, "attack", "sample_id", "subject", "ssim", "psnr", "psnr_infinite", "lpips", "upload_bytes",

@@ -30,7 +30,10 @@ _UPLOAD = ("experiment", "dataset", "defense", "authorised", "repeat")
 _OF_UPLOAD = (
     *("table", "dataset_stands_in_for", "defense_params", "authorised_stand_in_for", "upload", "pairs", "unstable"),
 )
-_OF_CELL = (*_OF_UPLOAD, "outputs", "budget", "leaky", "evaluated_stands_in_for", "role", "kappa", "threat")
+_OF_CELL = (
+    *(*_OF_UPLOAD, "outputs", "budget", "leaky", "evaluated_stands_in_for", "role", "kappa", "threat"),
+    "threshold_note",
+)
 # For each table of samples, the columns by which rows are joined with cells, and the columns of cells that are added.
 _JOINED: Mapping[str, tuple[Sequence[str], Sequence[str]]] = {
     **dict.fromkeys(("verification", "attributes", "up", "links"), (("cell",), _OF_CELL)),

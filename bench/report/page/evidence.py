@@ -21,6 +21,7 @@ from bench.analysis.measures import extra_metric, measure, metric_in, metric_nam
 from bench.analysis.rows import Rows
 from bench.analysis.table_model import Column, Measurement, Row, TableMetric
 from bench.analysis.tables.attributes import estimated
+from bench.analysis.threshold_words import adversary, linking, service
 from bench.core.errors import SuiteError
 from bench.core.text import duration
 from bench.report.page.provenance import place
@@ -35,6 +36,7 @@ MAIN = ("accuracy", "rank-1")
 _FIELDS = (
     *("experiment", "table", "dataset", "defense", "authorised", "attack", "via", "upload", "outputs", "evaluated"),
     *("role", "repeat", "pairs", "kappa", "threat", "status", "reason", "traceback", "log", "batch", "unstable"),
+    "threshold_note",
 )
 _AXES = ("dataset", "defense", "attack")
 Columns = dict[str, list[Any]]
@@ -221,6 +223,13 @@ class Evidence:
 
     # ---- cells -------------------------------------------------------------------------------------------------------
 
+    def _adversary(self, cell: CellRow) -> str:
+        """Return the adversary's threshold of a cell in words; empty if it has none."""
+        if (threshold := self._rows.scores.threshold(cell.cell)) is not None:
+            return adversary(threshold)
+        links = self._rows.threshold_of_links(cell)
+        return "" if links is None else linking(links)
+
     def _columns(self) -> dict[str, Any]:
         """Return all cells as columns, and the components and stages that the cells refer to by number."""
         cells, table = self._rows.cells, self._rows.results.cells
@@ -230,6 +239,9 @@ class Evidence:
         found["run"] = coded(run for run, _ in homes)
         if any(own != c.cell for c, (_, own) in zip(cells, homes, strict=True)):
             found["own"] = coded(own for _, own in homes)
+        thresholds = [self._rows.scores.threshold(c.cell) for c in cells]
+        found["service"] = coded(service(t) if t else "" for t in thresholds)
+        found["adversary"] = coded(map(self._adversary, cells))
         found["seconds"] = coded(_duration(v) for v in _column(table, "seconds"))
         found["device"] = coded(v or "" for v in _column(table, "device"))
         parts, stages = _ComponentTable(), _StageTable(self._rows.results.stages)

@@ -197,9 +197,12 @@ _FURTHER = [
     [
         "adversary's κ",
         "The smallest threshold whose FMR is at most the requested one on impostors as the adversary sees them: "
-        "uploads or reconstructions against clean originals of other people, without anybody of the probe's group. "
+        "uploads or reconstructions against clean originals of other people. They show people of the calibration "
+        "split, protected and attacked in the same way (adversary_rule calibration), or scored people outside of the "
+        "probe's group (adversary_rule scored). "
         "Leakage is measured at it, beside the share of other people that the same probes match.",
-        "samples/verification: kappa_adversary, adversary_impostors, adversary_people, impostor_match_adversary",
+        "samples/verification: kappa_adversary, adversary_rule, adversary_impostors, adversary_people, "
+        "adversary_fmr_realised, impostor_match_adversary",
     ],
     [
         "baselines",

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from bench.analysis.cells import CellRow
 from bench.analysis.rows import Rows
+from bench.analysis.threshold_words import percent, rule_of
 from bench.analysis.verification_scores import Threshold
 from bench.report.page.run_facts import Grid
 
@@ -26,10 +27,10 @@ def deployed(rows: Rows) -> ThresholdTable:
     """Return the calibrated threshold of each model on each data set, and the false match rate that it realises."""
     known = [(c, found) for c in rows.cells if (found := rows.scores.threshold(c.cell)) is not None]
     several = len(rows.results.runs) > 1
-    rules = list(dict.fromkeys(_rule(t) for _, t in known))
+    rules = list(dict.fromkeys(rule_of(t) for _, t in known))
     values: dict[tuple[str, str, str], dict[str, Threshold]] = defaultdict(dict)
     for cell, found in known:
-        values[cell.dataset, _rule(found), cell.run][cell.evaluated] = found
+        values[cell.dataset, rule_of(found), cell.run][cell.evaluated] = found
     models = list(dict.fromkeys(c.evaluated for c, _ in known))
     made = []
     for (dataset, rule, run), own in values.items():
@@ -67,25 +68,35 @@ def adversaries(rows: Rows) -> ThresholdTable:
     people = _span([t.adversary_people for t in thresholds.values() if t.adversary_people is not None])
     size = _span([t.adversary_impostors for t in thresholds.values() if t.adversary_impostors is not None])
     rates = " or ".join(dict.fromkeys(f"{100 * t.fmr:g} %" for t in thresholds.values()))
+    rules = dict.fromkeys(t.adversary_rule or "scored" for t in thresholds.values())
+    notes = dict.fromkeys(f" {c.dataset}: {c.threshold_note}." for c in rows.cells if c.threshold_note)
     about = (
         f"Threshold κ that an adversary sets for an FMR of {rates}, on {size} impostor scores of {people} people: what "
-        "he ends with (uploads or reconstructions) against clean originals of other people. Nobody takes part in the "
-        "threshold that is applied to him: people are divided into up to ten groups, and the first one is shown. From "
+        f"he ends with (uploads or reconstructions) against clean originals of other people. {_whose(list(rules))}From "
         "the lowest to the highest of all attacks; in brackets the FMR that they realise on the people who are scored, "
-        "which is the chance level of a match. Leakage is measured at it."
+        f"which is the chance level of a match. Leakage is measured at it.{''.join(notes)}"
     )
     return ThresholdTable(grid=_grid(["data set, defense", *models], made), about=about)
 
 
-def _rule(threshold: Threshold) -> str:
-    """Return how a threshold was set, in words."""
-    if threshold.rule == "accuracy":
-        return "the κ of the best balanced accuracy"
-    return f"the smallest κ with an FMR of at most {100 * threshold.fmr:g} %"
+_SCORED = (
+    "Nobody takes part in the threshold that is applied to him: people are divided into up to ten groups, and the "
+    "first one is shown. "
+)
+_STRANGERS = (
+    "They show people of the calibration split, whose pictures are protected and attacked like the scored ones. "
+)
+
+
+def _whose(rules: Sequence[str]) -> str:
+    """Return on whom adversaries set their thresholds, as sentences."""
+    if rules == ["calibration"]:
+        return _STRANGERS
+    return f"{_STRANGERS}Where that is not possible, they show scored people. {_SCORED}" if len(rules) > 1 else _SCORED
 
 
 def _shown(threshold: Threshold) -> str:
-    rate = "not recorded" if threshold.realised is None else _percent(threshold.realised)
+    rate = "not recorded" if threshold.realised is None else percent(threshold.realised)
     return f"{threshold.kappa:.3f} ({rate})"
 
 
@@ -95,7 +106,7 @@ def _of_cells(cells: Sequence[CellRow], thresholds: Mapping[str, Threshold], rea
     if not kappas:
         return "–"
     low, high = f"{min(kappas):.3f}", f"{max(kappas):.3f}"
-    mean = _percent(sum(rates) / len(rates)) if rates else "–"
+    mean = percent(sum(rates) / len(rates)) if rates else "–"
     return f"{low if low == high else f'{low} to {high}'} ({mean})"
 
 
@@ -110,10 +121,6 @@ def _realised(rows: Rows, wanted: Collection[str]) -> Mapping[str, float]:
             before = sums.get(str(cell), (0.0, 0))
             sums[str(cell)] = before[0] + float(total), before[1] + int(count)
     return {cell: total / n for cell, (total, n) in sums.items() if n and cell in wanted}
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.2g} %"
 
 
 def _span(numbers: Sequence[int]) -> str:

@@ -161,6 +161,13 @@ class FileDataset(_Files, Dataset):
         faces, pairs = source.calibration(self.calibration_pairs)
         return self._numbered(faces), pairs
 
+    def calibration_people(self) -> int:
+        """Return how many people the calibration split shows; 0 with a protocol, whose people are all scored."""
+        from bench_facesets.pairing import Protocol
+
+        source = self.source()
+        return 0 if isinstance(source, Protocol) else source.calibration_people(self.calibration_identities)
+
     def auxiliary(self, ctx: Context) -> Faces:
         """Return faces of people who are in no pair; if there are too few, of people who are only in the folds 8 and
         9."""

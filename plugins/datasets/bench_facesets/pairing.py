@@ -303,6 +303,11 @@ class Division:
         """Return up to `PER_CALIBRATION_PERSON` images of each person with at least two."""
         return self._faces(self._some(self.calibration, identities, PER_CALIBRATION_PERSON, 2))
 
+    def calibration_people(self, identities: int) -> int:
+        """Return the number of people whom `calibration_faces` shows."""
+        counts = np.unique(self.collection.codes[0][self.calibration], return_counts=True)[1]
+        return min(identities, int((counts >= 2).sum()))
+
     def auxiliary(self, identities: int, allowed: Allowed) -> Faces:
         """Return up to `PER_PERSON` images of each allowed person. Raises DataError if nobody is allowed."""
         rows = self._auxiliary(identities, allowed)

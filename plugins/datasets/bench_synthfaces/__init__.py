@@ -113,6 +113,10 @@ class SynthProtocol(Dataset):
         found = protocols.calibration_pictures(self.protocol(), self.calibration_identities, 2, self.shift)
         return self._draw(found)
 
+    def calibration_people(self) -> int:
+        """Return the number of calibration identities."""
+        return self.calibration_identities
+
     def auxiliary(self, ctx: Context) -> Faces:
         """Return two pictures of each auxiliary identity."""
         return self.auxiliary_among(everyone, ctx)

@@ -80,6 +80,10 @@ class ToyFaces(Dataset):
         """Return 40 subjects with two images each."""
         return faces([(CALIBRATION + i // 2, i % 2) for i in range(80)], self.seed, "calibration")
 
+    def calibration_people(self) -> int:
+        """Return the number of calibration subjects."""
+        return 40
+
     def auxiliary(self, ctx: Context) -> Faces:
         """Return ``auxiliary_images`` images, two of each subject."""
         return faces([(AUXILIARY + i // 2, i % 2) for i in range(self.auxiliary_images)], self.seed, "auxiliary")
