@@ -36,7 +36,8 @@ def guided(
     register = (
         "\n\n@hookimpl\ndef bench_attacks():\n"
         '    return {"enlarge": Enlarge, "linear-decoder": LinearDecoder, "tone": Tone,\n'
-        '     "adapted-head": AdaptedHead, "learnt-tone": LearntTone, "same-tone": SameTone,\n'
+        '     "adapted-head": AdaptedHead, "learnt-tone": LearntTone, "embedded-tone": EmbeddedTone,\n'
+        '     "same-tone": SameTone,\n'
         '     "mean-of-uploads": MeanOfUploads, "undoes-tone": UndoesTone,\n'
         '     "one-step": OneStep, "same-template": SameTemplate}\n'
     )
@@ -112,7 +113,16 @@ datasets = [{ plugin = "toy-faces", auxiliary_images = 200 }]
 authorised = ["toy-a"]
 evaluated = ["toy-b"]
 defenses = ["toy-mean"]
-attacks = ["abuse", "adapted-head", "learnt-tone", "same-tone", "mean-of-uploads", "undoes-tone", "one-step"]
+attacks = [
+    "abuse",
+    "adapted-head",
+    "learnt-tone",
+    "embedded-tone",
+    "same-tone",
+    "mean-of-uploads",
+    "undoes-tone",
+    "one-step",
+]
 pairs = 20
 
 [[experiment]]
@@ -134,7 +144,7 @@ def test_the_adversaries_of_the_guide_work(guided: Registry, tmp_path: Path) -> 
     done = Computed(make_plan(load(path, guided), guided, "cpu"), Cache(tmp_path / "cache"))
     assert done.failures() == []
     reasons = [c.skip for c in done.plan.cells]
-    assert reasons[:-1] == [None] * 8
+    assert reasons[:-1] == [None] * 9
     assert "signed-template's recogniser recognises only what signed-template sends" in str(reasons[-1])
 
     def similarity(by: str) -> Any:
@@ -146,6 +156,11 @@ def test_the_adversaries_of_the_guide_work(guided: Registry, tmp_path: Path) -> 
     for stage in links:
         scored = done.cache.read(stage.key).tables["links"].to_pandas()
         assert scored.loc[scored["same"], "score"].mean() > scored.loc[~scored["same"], "score"].mean()
+    (cell,) = [c for c in done.plan.cells if c.attack.label == "embedded-tone"]
+    assert cell.evaluated is not None
+    assert cell.evaluated.label == "toy-b"
+    looks = done.table("embedded-tone with toy-b of toy-faces protected by toy-mean", "attributes")
+    assert set(looks["reference"]) == {"label"}
     budgets = {c.attack.label: c.budget for c in done.plan.cells if c.budget}
     assert budgets == {"adapted-head": '{"faces": 400}', "undoes-tone": '{"queries": 1}', "one-step": '{"steps": 1}'}
     assert {c.attack.label for c in done.plan.cells if c.insider} == {"mean-of-uploads"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from fake_run import ESTIMATE, FakeRun, rewritten, write_fake_run
 from bench.analysis.measures import measure, select
 from bench.analysis.rows import Rows
 from bench.analysis.table_model import Measurement
+from bench.analysis.tables.attributes import _attackers
 from bench.metrics import attributes
 
 ONE: dict[str, Any] = {
@@ -107,3 +109,16 @@ def test_older_runs_say_why_they_have_no_permutation(tmp_path: Path) -> None:
     assert (found.value, found.status) == (None, "missing")
     assert "older than its permuted answers, which bench rescore adds" in str(found.reason)
     assert measure(rows, cells, "baseline:gender").value == 0.45
+
+
+def test_an_attack_that_estimates_with_evaluated_models_has_a_row_for_each() -> None:
+    declared = {"probe": ("images", "recogniser"), "estimator": ("images",), "unknown": None}
+
+    def component(kind: str, label: str) -> Any:
+        sees = declared[label]
+        return SimpleNamespace(attack=None if sees is None else SimpleNamespace(sees=sees))
+
+    rows: Any = SimpleNamespace(results=SimpleNamespace(run=SimpleNamespace(component=component)))
+    cells: Any = [SimpleNamespace(attack=a, evaluated=m) for a in declared for m in ("net-a", "net-b")]
+    found = [(attack, model, len(own)) for attack, model, own in _attackers(rows, cells)]
+    assert found == [("probe", "net-a", 1), ("probe", "net-b", 1), ("estimator", "", 2), ("unknown", "", 2)]

@@ -307,6 +307,18 @@ def test_an_adaptive_attack_learns_from_the_fitted_defense_of_the_client(plan_of
     assert len(states) == 1
 
 
+def test_an_attack_that_sees_a_recogniser_has_a_cell_for_each_evaluated_model(plan_of: PlanOf) -> None:
+    plan = plan_of("attribute-probe", overrides=ONE)
+    assert [c.evaluated and c.evaluated.label for c in plan.cells] == ["toy-a", "toy-b"]
+    learning = "learning from auxiliary faces of toy-faces, at most 1600"
+    assert fits(plan) == [f"attribute-probe with toy-a {learning}", f"attribute-probe with toy-b {learning}"]
+    assert len({c.stages[0] for c in plan.cells}) == 2
+    models = [s.components["model"] for s in of_kind(plan, "attack")]
+    assert {model.label for (model,) in models} == {"toy-a", "toy-b"}
+    insider = plan_of('{ plugin = "attribute-probe", of = "insider" }', overrides=ONE)
+    assert [(c.evaluated, c.insider, c.skip) for c in insider.cells] == [(None, True, None)]
+
+
 def test_an_attack_is_fitted_for_each_repeat(plan_of: PlanOf) -> None:
     once, twice = (plan_of("toy-learner", overrides=(*ONE, f"experiment[0].repeats={n}")) for n in (1, 2))
     assert keys(once, "fit_attack") < keys(twice, "fit_attack")

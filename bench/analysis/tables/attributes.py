@@ -77,15 +77,27 @@ def _rows(rows: Rows, every: Sequence[CellRow], cells: Sequence[CellRow], names:
     several = len({c.attack for c in every if not c.via}) > 1
     made = []
     for point, own in points(cells).items():
-        for attack, against in attacks(own).items():
+        for attack, recogniser, against in _attackers(rows, own):
             label = label_of(every, point)
             if against[0].via:
                 label += f" via {against[0].via}"
             elif several:
                 label += f", {attack}"
+            label += f" with {recogniser}" if recogniser else ""
             measurements = [m for name in names for m in _measurements(rows, against, name)]
             made.append(row_of(own[0], label, measurements))
     return made + _baselines(rows, cells, names)
+
+
+def _attackers(rows: Rows, cells: Sequence[CellRow]) -> list[tuple[str, str, list[CellRow]]]:
+    """Return each attack with the model that it estimates with, an empty text if it needs none, and their cells."""
+    found: dict[tuple[str, str], list[CellRow]] = {}
+    for cell in cells:
+        component = rows.results.run.component("attack", cell.attack)
+        declared = component and component.attack
+        recogniser = cell.evaluated if declared and "recogniser" in declared.sees else ""
+        found.setdefault((cell.attack, recogniser), []).append(cell)
+    return [(*attacker, against) for attacker, against in found.items()]
 
 
 def _measurements(rows: Rows, cells: Sequence[CellRow], name: str) -> list[Measurement]:

@@ -199,9 +199,9 @@ def _kernel(sigma: float, shape: tuple[int, ...]) -> NDArray[np.float64]:
 
 def _padded(channel: Channel, kernel: NDArray[np.float64], function: Callable[[Channel], Channel]) -> Channel:
     """Apply a function to an image that is mirrored at its edges, so that these edges leave no traces inside."""
-    radius = len(kernel) // 2
-    inside = (slice(radius, -radius or None),) * 2
-    return function(np.pad(channel, radius, mode="reflect"))[inside]
+    width = len(kernel) - 1
+    inside = (slice(width, -width or None),) * 2
+    return function(np.pad(channel, width, mode="reflect"))[inside]
 
 
 def _each_channel(images: Tensor, function: Callable[[Channel], Channel]) -> Tensor:
