@@ -29,7 +29,7 @@ def tiny(folder: Path) -> Path:
     not."""
     text = published()["standard"].resolve().read_text(encoding="utf-8")
     text = re.sub(r"\bfaces = (\d+)", lambda found: f"faces = {24 + int(found[1]) // 100}", text)
-    text = re.sub(r"\bsteps = \d+", "steps = 2", text)
+    text = re.sub(r"steps = \d+", "steps = 2", text)
     text = text.replace('plugin = "inversion",', 'plugin = "inversion", steps = 2,')
     text = re.sub(r'of = "(insider|outsider)" }', r'of = "\1", faces = 30 }', text)
     text = REPEATED.sub("", text)
