@@ -35,7 +35,7 @@ def learn(params: AttributeProbe, examples: Examples, ctx: Context) -> dict[str,
     labels = targets(examples, params.attribute, params.classes().get(params.attribute, ()), ctx)
     learning, held_out = split(np.asarray(examples.subjects), params.held_out, ctx.generator())
     state = adapted_weights(params, examples, "originals", ctx) if params.of == "adapted" else {}
-    as_it_is = _network(params, ctx)
+    as_it_is: Embed = _network(params, ctx)
 
     def embedded(rows: Rows) -> Tensor:
         if params.learns == "clean":

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from bench import Context
 
-__all__ = ["BlockPermutation", "Blur", "Pixelate", "bench_defenses"]
+__all__ = ["BlockPermutation", "Blur", "Pixelation", "bench_defenses"]
 
 
 class _Obfuscation(Defense):
@@ -44,7 +44,7 @@ class Blur(_Obfuscation):
     trusts = "nobody: it knows no model and has no secret"
     not_promised = "that the details cannot be computed again from what is left: the blur is linear and known"
 
-    sigma: Annotated[float, Interval(gt=0, le=100)] = 4.0
+    sigma: Annotated[float, Interval(gt=0, le=100)] = 8.0
 
     def protect(self, images: torch.Tensor, ctx: Context) -> Protected:
         """Blur float ``(n, 3, h, w)`` RGB in [0, 1]; each image by itself."""
@@ -56,7 +56,7 @@ class Blur(_Obfuscation):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pixelate(_Obfuscation):
+class Pixelation(_Obfuscation):
     """Replaces each square of ``block`` x ``block`` pixels by its mean colour.
 
     Squares at the right and at the bottom are narrower if ``block`` does not divide the size. Source: the "mosaic" of
@@ -67,7 +67,7 @@ class Pixelate(_Obfuscation):
     trusts = "nobody: it knows no model and has no secret"
     not_promised = "that the mean colours, which are sent unchanged, tell nobody apart"
 
-    block: Annotated[int, Interval(ge=1, le=1000)] = 8
+    block: Annotated[int, Interval(ge=1, le=1000)] = 16
 
     def protect(self, images: torch.Tensor, ctx: Context) -> Protected:
         """Pixelate float ``(n, 3, h, w)`` RGB in [0, 1]; each image by itself."""
@@ -104,5 +104,5 @@ class BlockPermutation(_Obfuscation):
 
 @hookimpl
 def bench_defenses() -> Mapping[str, type[Defense]]:
-    """Register ``blur``, ``pixelate`` and ``block-permutation``."""
-    return {"blur": Blur, "pixelate": Pixelate, "block-permutation": BlockPermutation}
+    """Register ``blur``, ``pixelation`` and ``block-permutation``."""
+    return {"blur": Blur, "pixelation": Pixelation, "block-permutation": BlockPermutation}

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 import torch
-from bench_obfuscation import BlockPermutation, Blur, Pixelate, bench_defenses
+from bench_obfuscation import BlockPermutation, Blur, Pixelation, bench_defenses
 
 from bench.api.context import Context
 from bench.api.defense import Defense
@@ -32,7 +32,7 @@ def _blocks(image: torch.Tensor) -> set[tuple[float, ...]]:
 def test_registration_without_torch() -> None:
     code = "import sys, bench_obfuscation as b; print(sorted(b.bench_defenses()), 'torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "['block-permutation', 'blur', 'pixelate'] False"
+    assert done.stdout.strip() == "['block-permutation', 'blur', 'pixelation'] False"
 
 
 @pytest.mark.parametrize("name", sorted(bench_defenses()))
@@ -71,7 +71,7 @@ def test_blur_of_any_width_keeps_a_plain_picture(sigma: float) -> None:
 
 
 def test_pixelation_sends_means() -> None:
-    out = _protected(Pixelate(block=8), FACES)
+    out = _protected(Pixelation(block=8), FACES)
     assert torch.allclose(out[..., 0:8, 0:8], FACES[..., 0:8, 0:8].mean((2, 3), keepdim=True), atol=1e-6)
     # 20 rows are two blocks and a half: the last squares are means of the four rows that are left.
     assert torch.allclose(out[..., 16:20, 16:24], FACES[..., 16:20, 16:24].mean((2, 3), keepdim=True), atol=1e-6)
@@ -79,12 +79,12 @@ def test_pixelation_sends_means() -> None:
 
 @pytest.mark.parametrize("block", [21, 1000])
 def test_one_square_larger_than_the_picture_is_its_mean(block: int) -> None:
-    out = _protected(Pixelate(block=block), FACES[..., :20])
+    out = _protected(Pixelation(block=block), FACES[..., :20])
     assert torch.allclose(out, FACES[..., :20].mean((2, 3), keepdim=True).expand_as(out), atol=1e-6)
 
 
 def test_pixelation_by_single_pixels_changes_nothing() -> None:
-    assert torch.equal(_protected(Pixelate(block=1), FACES), FACES)
+    assert torch.equal(_protected(Pixelation(block=1), FACES), FACES)
 
 
 @pytest.mark.parametrize("block", [4, 5, 7, 24, 100])
