@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
 Knows = Literal["originals", "people"]
 _BATCH = 64  # of faces that are embedded without gradients
 _MOST_HELD_OUT = 512  # faces at which the training looks for early stopping
-_MOST_MIXED = 512  # faces from which a layer that mixes positions is computed
-_MOST_COMPARED = 128  # faces on which such layers are compared
+_MOST_MIXED = 192  # faces from which a layer that mixes positions is computed
+_MOST_COMPARED = 64  # faces on which such layers are compared
 _CAREFUL_RATE = 3e-4  # of a recogniser that learns from few faces
 _WORTH = 0.5  # A layer that mixes positions must lower the rank error to this share of what it is without one.
 
@@ -133,16 +134,16 @@ def mixing_of(known: Lessons, ctx: Context) -> Mixing | None:
     The size of the blocks is that with the least squared error on held-out people.
     """
     rows, others = known.learning[:_MOST_MIXED], known.held_out[:_MOST_COMPARED]
+    sent, clean = known.uploads(rows), faces_of(known.examples, rows, ctx)
     uploads, originals = known.uploads(others), faces_of(known.examples, others, ctx)
-    shape, layers = uploads.shape[1:], list[tuple[float, Mixing]]()
-    for block in block_sizes(*shape[1:]):
-        parts = (rows[first : first + _BATCH] for first in range(0, len(rows), _BATCH))
-        pairs = ((known.uploads(part), faces_of(known.examples, part, ctx)) for part in parts)
-        layer = least_squares(pairs, shape, block).to(ctx.device)
-        layers.append((float((layer(uploads) - originals).square().mean()), layer))
-    if not layers:
+    least, best = math.inf, None
+    for block in block_sizes(*sent.shape[2:]):
+        layer = least_squares(sent, clean, block)
+        error = float((layer(uploads) - originals).square().mean())
+        if error < least:
+            least, best = error, layer
+    if best is None:
         return None
-    _, best = min(layers, key=lambda found: found[0])
     network: Any = ctx.evaluated()
     without, behind = (
         rank_error(embeddings(Behind(front, network).eval(), uploads), known.targets[others]) for front in (None, best)

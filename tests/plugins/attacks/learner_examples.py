@@ -58,11 +58,11 @@ class Pictures:
 
 def shuffled_blocks(images: Tensor) -> Tensor:
     """Return images whose blocks of 4x4 pixels have changed their places, in all images in the same way."""
-    from bench_learners.mixing import from_blocks, to_blocks
+    from bench_learners.mixing import to_blocks, with_blocks
 
     blocks = to_blocks(images, 4)
     order = torch.randperm(blocks.shape[1], generator=torch.Generator().manual_seed(5))
-    return from_blocks(blocks[:, order], images.shape, 4)
+    return with_blocks(images, blocks[:, order], 4)
 
 
 def other_colours(images: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from bench_learners.examples import batches, coin, mirrored, split
 from bench_learners.fitting import fit
 from bench_learners.heads import Head, Trunk
 from bench_learners.losses import rank_error, towards
-from bench_learners.mixing import MIXING, Mixing, block_sizes, from_blocks, least_squares, to_blocks
+from bench_learners.mixing import MIXING, Mixing, block_sizes, least_squares, to_blocks, with_blocks
 from bench_learners.weights import restored, state_of
 from torch import Tensor, nn
 
@@ -255,36 +255,43 @@ def test_blocks_are_cut_row_by_row_and_joined_again() -> None:
     blocks = to_blocks(images, 4)
     assert blocks.shape == (2, 4, 48)
     assert torch.equal(blocks[1, 1].reshape(3, 4, 4), images[1, :, :4, 4:])
-    assert torch.equal(from_blocks(blocks, images.shape, 4), images)
+    assert torch.equal(with_blocks(torch.zeros_like(images), blocks, 4), images)
 
 
-def test_sides_of_blocks_divide_both_sides_of_the_image() -> None:
-    assert block_sizes(112, 112) == [56, 28, 16, 14, 8, 7, 4]
-    assert block_sizes(112, 96) == [16, 8, 4]
-    assert block_sizes(13, 13) == []
+def test_what_is_left_over_beside_whole_blocks_stays() -> None:
+    images = random_images(2, side=10)
+    found = with_blocks(images, torch.zeros_like(to_blocks(images, 4)), 4)
+    assert not found[..., :8, :8].any()
+    assert torch.equal(found[..., 8:, :], images[..., 8:, :])
+    assert torch.equal(found[..., 8:], images[..., 8:])
 
 
-def test_a_permutation_of_blocks_is_undone_on_other_images() -> None:
+def test_an_image_holds_4_to_1024_blocks() -> None:
+    assert block_sizes(112, 112) == range(4, 57)
+    assert block_sizes(112, 96) == range(4, 49)
+    assert block_sizes(8, 8) == range(1, 5)
+    assert not block_sizes(1, 1)
+
+
+@pytest.mark.parametrize("side", [8, 10])
+def test_a_permutation_of_blocks_is_undone_on_other_images(side: int) -> None:
     order = torch.tensor([2, 0, 3, 1])
 
     def protected(images: Tensor) -> Tensor:
-        return from_blocks(to_blocks(images, 4)[:, order], images.shape, 4)
+        return with_blocks(images, to_blocks(images, 4)[:, order], 4)
 
-    images, others = random_images(60), random_images(5, seed=2)
-    pairs = ((protected(part), part) for part in images.split(16))
-    layer = least_squares(pairs, (3, 8, 8), 4)
+    images, others = random_images(60, side), random_images(5, side, seed=2)
+    layer = least_squares(protected(images), images, 4)
     assert torch.allclose(layer(protected(others)), others, atol=0.02)
-    assert torch.allclose(layer.weights, torch.eye(4)[order.argsort()], atol=0.02)
+    assert torch.allclose(layer.state_dict()["weights"], torch.eye(4)[order.argsort()], atol=0.02)
     again = Mixing.like(**{name: layer.state_dict()[name] for name in MIXING})
-    assert again.block == 4
-    again.load_state_dict(layer.state_dict())
     assert torch.equal(again(others), layer(others))
 
 
 def test_uploads_that_say_nothing_become_the_mean_face() -> None:
     images = random_images(30)
     grey = torch.full_like(images, 0.4)
-    layer = least_squares(iter([(grey, images)]), (3, 8, 8), 4)
+    layer = least_squares(grey, images, 4)
     assert torch.allclose(layer(grey[:1])[0], images.mean(0), atol=1e-4)
 
 
