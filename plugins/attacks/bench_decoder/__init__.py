@@ -16,10 +16,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from annotated_types import Ge, Gt, Interval, MultipleOf
+from annotated_types import Gt, MultipleOf
 from bench_translation.public_networks import public_network
 
 from bench import Attack, Examples, Received, Reconstructed, Sees, hookimpl
+from bench_decoder.parameters import DecoderParameters
 
 if TYPE_CHECKING:
     import torch
@@ -30,26 +31,11 @@ __all__ = ["Decoder", "EmbeddingInversion", "bench_attacks"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Learnt(Attack):
-    """What both attacks have in common: the budget, and the public network whose features are compared.
-
-    Parameters
-        ``faces``: the largest number of auxiliary faces to learn from; ``steps`` of AdamW with ``batch_size`` faces
-        each, whose learning rate rises to ``learning_rate`` and falls again. The weights that suit held-out people best
-        are kept. ``channels`` at the finest scale of the network; coarser ones have up to four times as many.
-        ``network``: an installed recognition model of the attacker's choice. Beside pixels, the training compares its
-        features and its embeddings of made pictures and faces; with ``none``, pixels only.
-    """
+class _Learnt(DecoderParameters, Attack):
+    """What both attacks have in common: the budget, and the public network whose features are compared."""
 
     outputs: ClassVar[Literal["recognition", "images", "attributes", "links"]] = "images"
     license: ClassVar[str] = "none needed: its weights are trained in the run"
-
-    faces: Annotated[int, Ge(2)] = 800
-    steps: Annotated[int, Interval(ge=1, le=1_000_000)] = 300
-    batch_size: Annotated[int, Interval(ge=1, le=4096)] = 16
-    learning_rate: Annotated[float, Interval(gt=0, le=1)] = 0.002
-    channels: Annotated[int, Gt(0), MultipleOf(8)] = 16
-    network: str = "zoo-resnet"
 
     def __post_init__(self) -> None:
         """Raise ValueError if no model of the name ``network`` is installed."""
@@ -84,15 +70,13 @@ class Decoder(_Learnt):
     restoration: Wang et al., "Real-ESRGAN", 2021).
     """
 
-    pairs: Literal["clean", "defense"] = "defense"
-
     @property
     def sees(self) -> frozenset[Sees]:  # type: ignore[override]
         """The uploaded images; also the defense, if it learns from its pictures."""
         return frozenset({"images", "pairs", "defense"} if self.pairs == "defense" else {"images", "pairs"})
 
     @property
-    def trains_on(self) -> Literal["clean", "defense"]:  # type: ignore[override]
+    def trains_on(self) -> Literal["nothing", "clean", "defense"]:  # type: ignore[override]
         """Pictures of auxiliary faces, clean or protected."""
         return self.pairs
 

@@ -18,21 +18,21 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from bench import Context, Examples
-    from bench_decoder import Decoder, EmbeddingInversion
+    from bench_decoder.parameters import DecoderParameters
 
 
-def settings_of(params: Decoder | EmbeddingInversion) -> Settings:
+def settings_of(params: DecoderParameters) -> Settings:
     """Return the settings of the training."""
     return Settings(steps=params.steps, batch=params.batch_size, rate=params.learning_rate, channels=params.channels)
 
 
-def fit_decoder(params: Decoder, examples: Examples, ctx: Context) -> Mapping[str, Tensor]:
+def fit_decoder(params: DecoderParameters, examples: Examples, ctx: Context) -> Mapping[str, Tensor]:
     """Train the decoder of pictures, as `bench_decoder.Decoder.fit` states."""
     loss = PictureLoss.of_network(params.network, ctx)
     return train_restorer(People(examples, ctx), params.pairs, loss, settings_of(params))
 
 
-def decoded(params: Decoder, received: Received, ctx: Context) -> Reconstructed:
+def decoded(params: DecoderParameters, received: Received, ctx: Context) -> Reconstructed:
     """Decode uploaded pictures."""
     images = image_batch(received.images, ctx.plugin)
     network = translator_of(ctx.state, params.channels, ctx.plugin).to(ctx.device)
@@ -40,7 +40,7 @@ def decoded(params: Decoder, received: Received, ctx: Context) -> Reconstructed:
         return Reconstructed(images=network(images).clamp(0, 1))
 
 
-def fit_embedding_inversion(params: EmbeddingInversion, examples: Examples, ctx: Context) -> Mapping[str, Tensor]:
+def fit_embedding_inversion(params: DecoderParameters, examples: Examples, ctx: Context) -> Mapping[str, Tensor]:
     """Train the decoder of embeddings, as `bench_decoder.EmbeddingInversion.fit` states."""
     embedded = embedder(ctx)
 
@@ -51,7 +51,7 @@ def fit_embedding_inversion(params: EmbeddingInversion, examples: Examples, ctx:
     return train_decoder(People(examples, ctx), embeddings, loss, settings_of(params))
 
 
-def decoded_embeddings(params: EmbeddingInversion, received: Received, ctx: Context) -> Reconstructed:
+def decoded_embeddings(params: DecoderParameters, received: Received, ctx: Context) -> Reconstructed:
     """Decode the embeddings of uploads."""
     embeddings = embedder(ctx)(received)
     network = embedding_decoder_of(ctx.state, embeddings.shape[1], params.channels, ctx.plugin).to(ctx.device)

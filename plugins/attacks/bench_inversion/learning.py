@@ -14,13 +14,12 @@ from bench import Shallow
 
 if TYPE_CHECKING:
     from bench import Context, Examples
-    from bench_inversion import Inversion
     from bench_inversion.parameters import InversionParameters
 
 _START, _DEFENSE = "start.", "defense."  # Prefixes of the names of weights.
 
 
-def learn(params: Inversion, examples: Examples, ctx: Context) -> Mapping[str, Tensor]:
+def learn(params: InversionParameters, examples: Examples, ctx: Context) -> Mapping[str, Tensor]:
     """Train the decoder of the start, the copy of the defense, or both; return their weights."""
     settings = Settings(
         steps=params.learning_steps, batch=params.batch_size, rate=params.learning_rate, channels=params.channels
