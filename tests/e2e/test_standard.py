@@ -42,7 +42,7 @@ def tiny(folder: Path) -> Path:
 def run(bench: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run of the tiny suite on a defense that a command line adds."""
     home = tmp_path_factory.mktemp("standard")
-    options = ["--defense", "pixelate,block=28", "--pairs", "12", "--no-report", "--device", "cpu"]
+    options = ["--defense", "pixelation,block=28", "--pairs", "12", "--no-report", "--device", "cpu"]
     options += [word for text in SETTINGS for word in ("--set", text)]
     done = bench("run", tiny(home), *options, cwd=home)
     assert done.code == 0, done.err
@@ -52,7 +52,7 @@ def run(bench: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_every_attack_of_every_channel_is_run_on_a_defense(run: Path) -> None:
     cells = pd.read_parquet(run / "cells.parquet")
-    own = cells[cells["defense"] == "pixelate block 28"]
+    own = cells[cells["defense"] == "pixelation block 28"]
     assert set(own["outputs"]) == CHANNELS
     assert set(own["suite_version"]) == {"standard-1+changed"}
     not_run = own[own["status"] != "ok"]
@@ -64,7 +64,7 @@ def test_all_channels_have_rows_with_the_version(run: Path) -> None:
     for table in ("verification", "images", "attributes", "links"):
         rows = pd.read_parquet(run / "samples" / table)
         assert set(rows["suite_version"]) == {"standard-1+changed"}, table
-        assert set(rows["defense"]) == {"oblivion", "pixelate block 28"}, table
+        assert set(rows["defense"]) == {"oblivion", "pixelation block 28"}, table
 
 
 def test_the_pages_of_the_tables_know_the_control(run: Path, bench: Command) -> None:
