@@ -23,7 +23,7 @@ SHIPPED = (
     "mr-pmt,label=MR-PMT,steps=25,step_size=0.02",
     "noise,label=Noise 0.3,sigma=0.3",
     "blur",
-    "pixelate",
+    "pixelation",
     "block-permutation",
 )
 PACKAGE = Path(__file__).resolve().parent.parent / "bench" / "reference"

@@ -24,7 +24,7 @@ from bench.core.errors import ReplayError
 from bench.registry import discovery, sources
 from bench.registry.discovery import Registry
 from bench.runs import replay
-from bench.runs.replan import changes_of_code, changes_around
+from bench.runs.replan import changes_around, changes_of_code
 from bench.store.reading import RunResults
 from bench.store.run_record import ComponentRecord, OriginRecord, RunRecord, SuiteRecord
 from bench.store.workspace import Folders
