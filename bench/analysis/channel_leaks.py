@@ -89,11 +89,9 @@ def _counts(cell: CellRow, sides: Sides) -> bool:
 def _leaks(rows: Rows, own: Channel, cells: Sequence[CellRow]) -> list[ChannelLeak]:
     if own == "attributes":
         names = [n for n in rows.attributes(cells[0].experiment) if n != AGE]
-        made = [(name, metric_named(f"excess:{name}"), None) for name in names]
-    else:
-        pair = ("link-match", "link-match-chance") if own == "linkage" else ("fmr-match", "impostor-match")
-        made = [("", metric_named(pair[0]), metric_named(pair[1]))]
-    return [_leak(rows, own, cells, *about) for about in made]
+        return [_leak(rows, own, cells, name, metric_named(f"excess:{name}"), None) for name in names]
+    matched, chance = ("link-match", "link-match-chance") if own == "linkage" else ("fmr-match", "impostor-match")
+    return [_leak(rows, own, cells, "", metric_named(matched), metric_named(chance))]
 
 
 def _leak(

@@ -65,9 +65,9 @@ class GroupScores:
                 pool.add(_rows_of(scores, chosen))
                 known = scores.people[chosen & np.isfinite(scores.values)]
                 people.update((cell.people_of, p) for p in np.unique(known).tolist())
-        about = {"cells": tuple(cell.cell for cell in self.cells)}
+        cells = tuple(cell.cell for cell in self.cells)
         inside, rest = (
-            replace(mean(pool, share=self.metric.share), people=len(people), **about)
+            replace(mean(pool, share=self.metric.share), people=len(people), cells=cells)
             for pool, people in zip(pools, counted, strict=True)
         )
         return SplitScores(inside=inside, rest=rest, gap=self._gap(inside, rest, pools))

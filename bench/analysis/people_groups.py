@@ -121,7 +121,7 @@ def _chosen(told: Mapping[str, Mapping[int, float]]) -> dict[str, Members]:
         return {}
     people = sorted(set.intersection(*(set(found) for found in told.values())))
     ranks = {name: ranked(np.array([found[p] for p in people])) for name, found in told.items()}
-    chosen = {}
+    chosen: dict[str, Members] = {}
     for judge in ("", *told):
         mean = np.mean([own for name, own in ranks.items() if name != judge], axis=0)
         exposed = set(np.argsort(-mean, kind="stable")[: math.ceil(SHARE * len(people))].tolist())

@@ -20,8 +20,8 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from bench.api.defense import Defense
 from bench.api.types import Check
+from bench.cli.declarations import declarations
 from bench.cli.terminal import say, say_json
 from bench.core.domain import Cell, Component, Goal
 from bench.core.errors import PluginError, did_you_mean
@@ -416,7 +416,7 @@ def show_info(registry: Registry, name: str, *, as_json: bool = False) -> None:
         out.print(f"{name} ({kind.replace('_', ' ')}) {where}", style="bold")
         out.print(description(cls), soft_wrap=True)
         out.print(f"sources: {origin.package}, sha256 {origin.digest[:16]}")
-        for attribute, value in _declarations(cls).items():
+        for attribute, value in declarations(cls).items():
             out.print(f"{attribute}: {value}")
         rows = parameters(cls)
         if rows:
@@ -436,59 +436,12 @@ def _info(registry: Registry, kind: str, name: str) -> dict[str, object]:
         "kind": kind,
         "about": description(registration.cls),
         "origin": dataclasses.asdict(registration.origin),
-        "declares": _declarations(registration.cls),
+        "declares": declarations(registration.cls),
         "parameters": [
             {"name": parameter, "type": hint, "default": default}
             for parameter, hint, default in parameters(registration.cls)
         ],
     }
-
-
-def _declarations(cls: type) -> dict[str, str]:
-    """Return the public class attributes and properties of a component as text, by name.
-
-    Properties, which may depend on parameters, are read from an instance with the default parameters. They are left out
-    if a parameter has no default.
-    """
-    fields = {f.name for f in dataclasses.fields(cls)}
-    found = {}
-    for name in dir(cls):
-        value = getattr(cls, name)
-        if name.startswith("_") or name in fields or callable(value):
-            continue
-        depends = isinstance(value, property)
-        if depends:
-            try:
-                value = getattr(cls(), name)
-            except Exception:  # A parameter has no default, so the property has no value to show.
-                continue
-        if isinstance(value, frozenset):
-            value = ", ".join(sorted(value)) or "nothing"
-        elif isinstance(value, tuple) and all(isinstance(word, str) for word in value):
-            value = ", ".join(value) or "nothing"
-        elif isinstance(value, dict):
-            value = ", ".join(f"{k} {'x'.join(map(str, v)) if isinstance(v, tuple) else v}" for k, v in value.items())
-        found[name.replace("_", " ")] = f"{value} (with the default parameters)" if depends else str(value)
-    return found | (_of_defense(cls) if issubclass(cls, Defense) else {})
-
-
-def _of_defense(cls: type[Defense]) -> dict[str, str]:
-    """Return the formal guarantee of a defense and the shapes of its representation with the default parameters, as
-    text by name; without what cannot be known because a parameter has no default."""
-    found = {}
-    try:
-        instance = cls()
-        if bound := instance.bound():
-            numbers = [
-                f"{name} {value:g}" for name, value in (("epsilon", bound.epsilon), ("k", bound.k)) if value is not None
-            ]
-            found["bound"] = ", ".join([bound.words, *numbers])
-        if "representation" in cls.sends:
-            shapes = instance.representation().items()
-            found["representation"] = ", ".join(f"{name} {'x'.join(map(str, shape))}" for name, shape in shapes)
-    except Exception:  # A parameter has no default, or the plugin is broken, which `bench doctor` tells.
-        return found
-    return {name: f"{text} (with the default parameters)" for name, text in found.items()}
 
 
 def show_checks(checks: list[Check], *, as_json: bool = False) -> None:

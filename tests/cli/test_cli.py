@@ -187,8 +187,8 @@ def test_a_timeout_has_a_unit(
 ) -> None:
     received: list[float] = []
 
-    def stop(*args: Any, trust: bool) -> None:
-        received.append(args[-1])
+    def stop(*args: Any, **options: Any) -> None:
+        received.append(options["timeout_s"])
         raise BenchError("enough")
 
     monkeypatch.setattr("bench.runs.run.plan_suite", stop)

@@ -186,7 +186,7 @@ def test_only_cells_that_are_done_have_samples(
 
 def test_nothing_unfinished_stays(results: RunResults) -> None:
     names = sorted(str(p.relative_to(results.folder)) for p in results.folder.rglob("*") if p.is_file())
-    asked = ("examples", "baselines", "images", "verification")  # no attack of the suite estimates attributes
+    asked = ("examples", "baselines", "images", "people", "verification")  # no attack of the suite estimates attributes
     parts = [f"samples/{n}/experiment={e}/part-00000.parquet" for n in asked for e in ("one", "two")]
     assert names == sorted(["cells.parquet", "run.json", "stages.parquet", *parts])
     assert set(asked) < set(SAMPLES)

@@ -48,7 +48,7 @@ def results(plan: Plan, cache: Cache, registry: Registry, tmp_path_factory: pyte
     return RunResults(folder)
 
 
-POINT = ["experiment", "dataset", "synthetic", "defense", "authorised", "repeat"]
+POINT = ["suite_version", "experiment", "dataset", "synthetic", "defense", "authorised", "repeat"]
 COLUMNS = {
     "verification": {
         "cell", *POINT, "evaluated", "attack", "via", "pair", "left_id", "right_id", "left_subject", "right_subject",
@@ -64,14 +64,14 @@ COLUMNS = {
         "extra_spread", "extra_loss_start", "extra_loss_end",
     },
     "baselines": {
-        *POINT[:3], "sample_id",
+        *POINT[:4], "sample_id",
         *(
             f"{q}_{f}"
             for q in ("ssim", "psnr", "lpips")
             for f in ("another_face", "mean_face", "noise", "wide_noise", "grey")
         ),
     },
-    "people": {*POINT[:3], "subject", "attribute", "label", "value", "pictures"},
+    "people": {*POINT[:4], "subject", "attribute", "label", "value", "pictures"},
     "examples": {*POINT, "attack", "sample_id", "original", "protected", "ssim"},
     "attributes": {
         "cell", *POINT, "evaluated", "attack", "via", "sample_id", "subject", "attribute", "measure", "value",

@@ -328,7 +328,7 @@ def test_people_are_written_once_whichever_sides_of_pairs_are_protected() -> Non
             return Artifact(tables={"baselines": pa.table({"sample_id": [key]}), "people": people})
 
     about: dict[str, Any] = {"experiment": "e", "dataset": "d", "synthetic": True, "authorised": "", "repeat": 0}
-    about |= {"evaluated": "", "attack": "abuse", "via": ""}
+    about |= {"evaluated": "", "attack": "abuse", "via": "", "suite_version": None}
     cells = [CellLabels(cell=side, defense=side, stages=(side,), **about) for side in ("probe", "gallery")]
     written = [name for name, _, _ in writing._samples(cells, OfTwoSides())]
     assert written == ["baselines", "people", "baselines"]

@@ -16,13 +16,14 @@ import numpy as np
 
 from bench.analysis.cells import CellRow
 from bench.analysis.group_scores import FEWEST, GroupScores, Person, SplitScores
-from bench.analysis.measures import metric_named
+from bench.analysis.measures import metric_in
 from bench.analysis.people_groups import EXPOSED, PeopleGroup, groups_of
 from bench.analysis.rows import Rows
 from bench.analysis.shuffle_tests import GroupGap, Ints, ShuffleTest, group_gaps
 from bench.analysis.table_model import Column, Measurement, Row, RowGroup, RowKind, Table, TableMetric, absent
-from bench.analysis.tables.goals import PURPOSES
-from bench.analysis.tables.recommendation import AssessedDefense, recommendations
+from bench.analysis.tables.assessed_defense import AssessedDefense
+from bench.analysis.tables.goals import purpose_of
+from bench.analysis.tables.recommendation import recommendations
 from bench.analysis.tables.summary import POOLED
 from bench.analysis.tables.tried_attacks import MATCH
 from bench.core.domain import Goal
@@ -104,7 +105,7 @@ def _scores(rows: Rows, entry: AssessedDefense, goal: Goal, cells: Mapping[str, 
     """Return the scores of both questions about a defense that have some."""
     leaked = entry.worst.cells if entry.worst else ()
     kept = [cells[c] for c in entry.utility.cells if c in cells]
-    utility = metric_named(PURPOSES[goal].metric)
+    utility = metric_in(rows, purpose_of(rows, goal).metric)
     found: dict[Asked, GroupScores] = {
         "leakage": GroupScores(rows, leaked, MATCH),
         "utility": GroupScores(rows, kept, utility),
@@ -182,7 +183,7 @@ def _table(rows: Rows, goal: Goal, entries: Sequence[ExposedEntry]) -> Table:
         title=f"Who is exposed{other_goal}",
         caption="Leakage under the attack that leaks most on average, and utility, among groups of people and among "
         "all others with known membership; data sets and judging models pooled. N is that of the group.",
-        columns=_columns(goal),
+        columns=_columns(purpose_of(rows, goal).utility),
         groups=[
             RowGroup(
                 label=POOLED,
@@ -198,9 +199,9 @@ def _table(rows: Rows, goal: Goal, entries: Sequence[ExposedEntry]) -> Table:
     )
 
 
-def _columns(goal: Goal) -> list[Column]:
+def _columns(utility: TableMetric) -> list[Column]:
     found = []
-    for metric, name in ((replace(MATCH, label="leakage"), "leakage"), (PURPOSES[goal].utility, "utility")):
+    for metric, name in ((replace(MATCH, label="leakage"), "leakage"), (utility, "utility")):
         gap = replace(metric, label=f"gap in {name}", unit="points" if metric.unit == "%" else metric.unit)
         span = metric.range[1] - metric.range[0]
         found += [

@@ -89,14 +89,8 @@ def render(results: RunResults, sections: Sequence[Section] = (), *, include_rea
         "methods": run_facts.methods(rows),
         "commands": provenance.commands(rows, _names(found), bool(judged)),
         "together": several_runs.together(rows),
-        "identities": provenance.identities(rows),
-        "again": provenance.again(rows),
-        "components": provenance.components(rows),
-        "notes": provenance.notes(rows),
-        "unusable": provenance.plugins(rows),
-        "stages": provenance.stages(rows),
-        "totals": provenance.totals(rows),
         "sections": [_section(s) for s in sections],
+        **_origins(rows),
     }
     plots = _plots(found, ruled, strength)
     scripts = assets.scripts(charts=bool(plots), tables=bool(found))
@@ -110,6 +104,19 @@ def render(results: RunResults, sections: Sequence[Section] = (), *, include_rea
     }
     html = _environment(evidence).get_template("page.html.j2").render(context)
     return finished(html, scripts)
+
+
+def _origins(rows: Rows) -> dict[str, Any]:
+    """Return what the page says about where its rows come from."""
+    return {
+        "identities": provenance.identities(rows),
+        "again": provenance.again(rows),
+        "components": provenance.components(rows),
+        "notes": provenance.notes(rows),
+        "unusable": provenance.plugins(rows),
+        "stages": provenance.stages(rows),
+        "totals": provenance.totals(rows),
+    }
 
 
 def _plots(
