@@ -16,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 from simulation_bars import too_low, too_many
 
+from bench.analysis.chance_tests import LEVEL
 from bench.analysis.group_scores import newcombe
 from bench.analysis.pooling import Pool, SampleScores, mean
-from bench.analysis.shuffle_tests import LEVEL, GroupGap, ShuffleTest, group_gaps, paired
+from bench.analysis.shuffle_tests import GroupGap, ShuffleTest, group_gaps, paired
 
 PEOPLE = (30, 100, 300)
 SCALES = (0.02, 0.4, 0.9)  # The largest rate at which people leak to the three defenses.
