@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +17,7 @@ from bench.analysis.tables.goals import purpose_of
 from bench.analysis.tables.recommendation import recommend
 from bench.cli.console import notes_on_files
 from bench.planning.instances import Instances
+from bench.report.export import FORMATS
 from bench.report.page.verdict_words import sentences
 
 SUITE = """\
@@ -74,6 +76,8 @@ def test_the_utility_of_anonymity_is_the_share_of_faces_that_are_kept(families_r
     assert made["mean"]["landmark-distance"].value == pytest.approx(finite.mean())
     assert made["identity"]["ssim"].value == pytest.approx(1.0)
     assert made["another person's face"]["ssim"].value is not None
+    for fmt, write in FORMATS.items():
+        assert not re.search(r"\b(nan|None|inf)\b", write([table])), fmt
 
 
 @pytest.mark.slow
