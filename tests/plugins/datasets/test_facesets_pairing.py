@@ -69,6 +69,7 @@ def test_calibration_pairs_are_of_other_folds_than_the_last(tmp_path: Path) -> N
     assert len(set(extra)) == len(extra) or len(extra) - len(set(extra)) <= 24
     _, few = Lfw(path=dataset.path, calibration_pairs=20).calibration(CTX)  # type: ignore[misc]
     assert few.same.sum() == 10
+    assert dataset.calibration_people() == 0  # They are scored in other folds.
 
 
 def test_impostors_of_a_bin_are_only_those_of_its_pairs(tmp_path: Path) -> None:
@@ -274,6 +275,7 @@ def test_people_are_divided(tmp_path: Path) -> None:
     assert not names(scored) & names(learnt)
     assert not names(calibrated) & names(learnt)
     assert min(np.unique(calibrated.subjects, return_counts=True)[1]) >= 2
+    assert dataset.calibration_people() == len(np.unique(calibrated.subjects)) == 9
     assert pairs.same.sum() * 2 == most
     folds: dict[int, set[int]] = {}
     for subject, fold in zip(scored.subjects[pairs.left].tolist(), pairs.fold.tolist(), strict=True):

@@ -211,6 +211,7 @@ def test_a_data_set_for_tuning_shows_people_for_tuning_everywhere() -> None:
     found = PROTOCOLS["synth-lfw"](purpose="tuning", calibration_identities=10, auxiliary_identities=10)
     calibration = found.calibration(ctx)
     assert isinstance(calibration, Faces)
+    assert found.calibration_people() == len(np.unique(calibration.subjects)) == 10
     for faces in (found.evaluation(4, ctx)[0], calibration, found.auxiliary(ctx)):
         assert faces.subjects.min() > TUNING
     names = [*found.people(4), *found.auxiliary_people(lambda name: True)]
