@@ -14,8 +14,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
+from annotated_types import Gt, Interval
 from bench_attributes import CLASSES, WEIGHTS
 from bench_learners.parameters import AdaptationParameters
 
@@ -135,6 +136,8 @@ class AttributesAdapted(AdaptationParameters, Attack):
     license = "same as this project (trained on generated faces)"
 
     attributes: tuple[Literal["age", "gender", "emotion", "group"], ...] = ()
+    rate: Annotated[float, Gt(0), Interval(le=1)] = 5e-4
+    statistics: Literal["learn", "keep"] = "keep"
 
     def __post_init__(self) -> None:
         """Check that no attribute is named twice. Raises ValueError."""

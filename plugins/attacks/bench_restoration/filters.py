@@ -31,7 +31,7 @@ _WIENER: Callable[..., Channel] = restoration.wiener
 _LUCY: Callable[..., Channel] = restoration.richardson_lucy
 _MEDIAN: Callable[..., Channel] = median
 
-_WIDTHS = (0.7, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)  # standard deviations of blur, in pixels of the face
+_WIDTHS = (0.7, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)  # standard deviations of blur, in pixels of the face
 _FACTORS = (2, 4, 6, 8, 12, 16)  # by which pictures are made smaller
 
 
@@ -106,7 +106,7 @@ def _wieners() -> Iterator[Filter]:
 
 
 def _richardson_lucys() -> Iterator[Filter]:
-    for sigma in _WIDTHS[2:-1]:
+    for sigma in _WIDTHS[2:-2]:
         for steps in (4, 12):
             change = partial(richardson_lucy, sigma=sigma, steps=steps)
             words = f"Richardson-Lucy deconvolution of a blur of {sigma:g} px in {steps} steps"

@@ -213,7 +213,7 @@ def test_the_estimator_learns_from_protected_pictures(tmp_path: Path, monkeypatc
     path = tmp_path / "attributes.safetensors"
     save_file({name: tensor.contiguous() for name, tensor in build(1).state_dict().items()}, path)
     monkeypatch.setattr(AttributesAdapted, "weights", lambda self: path)
-    attack = AttributesAdapted(attributes=("gender",), steps=12, batch=16, rate=0.005)
+    attack = AttributesAdapted(attributes=("gender",), steps=12, batch=16, rate=0.005, statistics="learn")
     ctx = recogniser_context(attack)
     state = {name: torch.from_numpy(v) for name, v in check_state(attack.fit(Labelled(48), ctx), "attack").items()}
     others = Labelled(16, seed=3)
