@@ -103,6 +103,7 @@ class Cell:
     - ``bound``: the formal guarantee of the defense as JSON; None if it gives none
     - ``outputs``: what the attack returns: ``recognition``, ``images``, ``attributes`` or ``links``
     - ``embeds``: True if the attack embeds pictures itself; False if the evaluated model does, as it is
+    - ``adapts``: True if it embeds with what it has learnt, so that the evaluated model is only where it began
     - ``insider``: True if the attack uses the whole authorised models: it is the authorised service itself
     - ``budget``: what the attack may spend, as JSON by name (see `bench.api.attack.Attack.budget`); None if it says
       nothing
@@ -135,6 +136,7 @@ class Cell:
     bound: str | None = None
     outputs: str = "recognition"
     embeds: bool = False
+    adapts: bool = False
     insider: bool = False
     budget: str | None = None
     leaky: bool = False

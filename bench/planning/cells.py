@@ -29,6 +29,7 @@ class _Adversary(NamedTuple):
     threat: str
     outputs: str
     embeds: bool
+    adapts: bool
     insider: bool
     budget: str | None
     leaky: bool
@@ -145,6 +146,7 @@ class ExperimentPlanner:
             splits=splits,
             outputs=adversary.outputs,
             embeds=adversary.embeds,
+            adapts=adversary.adapts,
             insider=adversary.insider,
             budget=adversary.budget,
             leaky=adversary.leaky,
@@ -163,7 +165,8 @@ class ExperimentPlanner:
         leaky = "evaluated" in (first.trains_on, instance.trains_on)
         embeds, budget = self.adversaries.embeds(attack), self.adversaries.budget(attack)
         insider = self.instances.is_insider(attack)
-        return _Adversary(threat, instance.outputs, embeds, insider, budget, leaky)
+        adapts = embeds and instance.trains_on != "nothing"
+        return _Adversary(threat, instance.outputs, embeds, adapts, insider, budget, leaky)
 
     @remembered
     def training_overlap(self, dataset: Component, client: Client, evaluated: Component | None) -> str | None:

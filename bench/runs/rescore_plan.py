@@ -182,6 +182,7 @@ class Planner:
             bound=row["bound"],
             outputs=row["outputs"] or "recognition",
             embeds=bool(row.get("embeds")),
+            adapts=bool(row.get("embeds")) and row["role"] == "unauthorised",
             insider=bool(row.get("insider")),
             budget=row.get("budget"),
             leaky=bool(row["leaky"]),
