@@ -30,8 +30,7 @@ class CellRow:
     of bench did not record them. ``goal`` is what the defense is for, ``protects`` the side of pairs that is protected,
     ``surrogates`` the models that the client used in place of unknown ones, and ``bound`` its formal guarantee as JSON,
     empty if it gives none. ``unstable`` says what differed when the host protected some faces again, and
-    ``attack_unstable`` what differed when it attacked some again. If an attack ``embeds`` pictures itself, its ``role``
-    is ``unauthorised``, also where an older version recorded that of the model that it adapts. ``control`` says
+    ``attack_unstable`` what differed when it attacked some again. ``control`` says
     what the tester must find if the defense is a control (`bench.Defense`), and is None for all others. ``knowledge``
     is how much the adversary knows (an index of `bench.core.domain.KNOWLEDGE`), and ``suite_version`` the version of
     the suite; None where they are not recorded. ``threshold_note`` is a remark on the adversary's threshold, empty if
@@ -147,7 +146,7 @@ def cell_row_of(row: Mapping[Any, Any]) -> CellRow:
         attack=str(row["attack"]),
         evaluated=text("evaluated") or "",
         evaluated_stands_in_for=text("evaluated_stands_in_for") or text("evaluated") or "",
-        role=cast(Role, "unauthorised" if text("embeds") == "True" else str(row["role"])),
+        role=cast(Role, str(row["role"])),
         repeat=int(row["repeat"]),
         pairs=int(row["pairs"]),
         kappa=float(row["kappa"]),

@@ -182,7 +182,7 @@ def _held_out(plan: Plan) -> list[str]:
         for cell in plan.cells
         if cell.evaluated and cell.outputs in ("recognition", "images") and not cell.skip
         and cell.experiment in sides.sets
-        and (cell.embeds or sides.holds_out(cell.experiment, role_of(cell), cell.evaluated.label, cell.goal))
+        and (cell.adapts or sides.holds_out(cell.experiment, role_of(cell), cell.evaluated.label, cell.goal))
     }  # fmt: skip
     return list(found)
 

@@ -130,6 +130,7 @@ class Cell:
     - ``control``: what the tester must find if the defense is a control; None if it is a protection to be judged
     - ``outputs``: what the attack returns: ``recognition``, ``images``, ``attributes`` or ``links``
     - ``embeds``: True if the attack embeds pictures itself; False if the evaluated model does, as it is
+    - ``adapts``: True if it embeds with what it has learnt, so that the evaluated model is only where it began
     - ``insider``: True if the attack uses the whole authorised models: it is the authorised service itself
     - ``budget``: what the attack may spend, as JSON by name (see `bench.api.attack.Attack.budget`); None if it says
       nothing
@@ -170,6 +171,7 @@ class Cell:
     control: Control | None = None
     outputs: str = "recognition"
     embeds: bool = False
+    adapts: bool = False
     insider: bool = False
     budget: str | None = None
     knowledge: int | None = None

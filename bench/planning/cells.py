@@ -30,6 +30,7 @@ class _Adversary(NamedTuple):
     threat: str
     outputs: str
     embeds: bool
+    adapts: bool
     insider: bool
     budget: str | None
     knowledge: int
@@ -156,6 +157,7 @@ class ExperimentPlanner:
             splits=splits,
             outputs=adversary.outputs,
             embeds=adversary.embeds,
+            adapts=adversary.adapts,
             insider=adversary.insider,
             budget=adversary.budget,
             knowledge=adversary.knowledge,
@@ -181,8 +183,9 @@ class ExperimentPlanner:
         leaky = "evaluated" in (first.trains_on, instance.trains_on)
         embeds, budget = self.adversaries.embeds(attack), self.adversaries.budget(attack)
         insider = self.instances.is_insider(attack)
+        adapts = embeds and instance.trains_on != "nothing"
         known = self.adversaries.knowledge(attack)
-        return _Adversary(threat, instance.outputs, embeds, insider, budget, known, leaky)
+        return _Adversary(threat, instance.outputs, embeds, adapts, insider, budget, known, leaky)
 
     @remembered
     def training_overlap(self, dataset: Component, client: Client, evaluated: Component | None) -> str | None:

@@ -185,6 +185,7 @@ class Planner:
             control=row.get("control"),
             outputs=row["outputs"] or "recognition",
             embeds=bool(row.get("embeds")),
+            adapts=bool(row.get("embeds")) and row["role"] == "unauthorised",
             insider=bool(row.get("insider")),
             budget=row.get("budget"),
             knowledge=row.get("knowledge"),

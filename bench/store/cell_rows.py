@@ -105,7 +105,7 @@ def role_of(cell: Cell) -> str:
     recogniser of a defense is authorised. A copy that an attack adapts is unauthorised, whichever model it is of:
     nobody means an adversary to recognise."""
     evaluated = cell.evaluated
-    if cell.embeds:
+    if cell.adapts:
         return "unauthorised"
     if evaluated is not None and evaluated.kind == "defense":
         return "authorised"

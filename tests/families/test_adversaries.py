@@ -96,9 +96,7 @@ def test_an_adapted_authorised_model_leaks_and_serves_nobody(families_run: Calla
 
 
 def test_a_copy_of_a_surrogate_is_an_adversary_for_every_goal() -> None:
-    """An older run recorded the role of the model itself."""
-    adapted = cell_row_of({**ROW, "embeds": True})
-    assert adapted.role == "unauthorised"
+    adapted = cell_row_of({**ROW, "embeds": True, "role": "unauthorised"})
     sides = Sides({}, {"one": frozenset({"net-a"})})
     assert sides.judges(adapted, "anonymity")
     assert not sides.judges(cell_row_of(ROW), "anonymity")

@@ -117,7 +117,8 @@ class Sides:
         authorise; if the experiment has no such set, every model counts. Where nobody is meant to recognise, every
         model counts but the surrogates. A copy that an attack adapts always counts.
         """
-        return cell.embeds or self.holds_out(cell.experiment, cell.role, cell.evaluated, goal or cell.goal)
+        adapted = cell.embeds and cell.role == "unauthorised"
+        return adapted or self.holds_out(cell.experiment, cell.role, cell.evaluated, goal or cell.goal)
 
     def holds_out(self, experiment: str, role: str, evaluated: str | None, goal: Goal = "recognition") -> bool:
         """Do the same as `judges` for a model as it is, for the labels of a cell that need not have been computed."""

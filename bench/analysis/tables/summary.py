@@ -117,8 +117,8 @@ def overall(rows: Rows, matrix: Matrix) -> list[Summary]:
 def _summary(rows: Rows, cells: Sequence[CellRow], authorised: str | None) -> Summary:
     first = cells[0]
     knows_models = any(c.authorised or c.role == "authorised" for c in cells)
-    own = [c for c in cells if c.role == "authorised"]
-    others = [c for c in cells if c.role not in ("authorised", "surrogate")]
+    own = [c for c in cells if c.role == "authorised" and not c.embeds]
+    others = [c for c in cells if c.role != "surrogate" and (c.embeds or c.role != "authorised")]
     none = not_applicable(_NO_SERVICE if first.embeds else "this defense knows no model, so none is authorised")
     kept, clean, drop = _utility(rows, own) if knows_models and not first.embeds else (none, none, none)
     worst, worst_at = _worst(rows, others)

@@ -39,17 +39,19 @@ class AttributesFromUploads(Attack):
     def classes(self):
         return {self.attribute: self.names}
 
-    def described(self, received):
-        coarse = adaptive_avg_pool2d(received.images, self.cells).flatten(1)
+    def described(self, images):
+        coarse = adaptive_avg_pool2d(images, self.cells).flatten(1)
         return torch.cat([coarse, torch.ones(len(coarse), 1, device=coarse.device)], dim=1)
 
     def fit(self, examples, ctx):
         labels = np.asarray(examples.attributes[self.attribute]).astype(str)
         rows = np.flatnonzero(np.isin(labels, self.names))
-        x = torch.cat([self.described(examples.received(part)) for part in np.array_split(rows, 1 + len(rows) // 64)])
+        x = torch.cat(
+            [self.described(examples.received(part).images) for part in np.array_split(rows, 1 + len(rows) // 64)]
+        )
         y = torch.from_numpy((labels[rows, None] == np.array(self.names)).astype(np.float32)).to(ctx.device)
         inner = x.T @ x + self.ridge * torch.eye(x.shape[1], device=ctx.device)
         return {"weights": torch.linalg.solve(inner, x.T @ y)}
 
     def estimate(self, images, ctx):
-        return {self.attribute: (self.described(ctx.received) @ ctx.state["weights"] * 10).softmax(1)}
+        return {self.attribute: (self.described(images) @ ctx.state["weights"] * 10).softmax(1)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import torch
 
@@ -16,10 +17,19 @@ class ProbesRepresentation(AttributesFromUploads):
     sees = frozenset({"representation", "labels"})
     threat = "learns an attribute from what is sent of other people with their labels"
 
-    def described(self, received):
+    def described(self, images):
+        return torch.cat([images, torch.ones(len(images), 1, device=images.device)], dim=1)
+
+    def flat(self, received):
         sent = [received.representation[name].flatten(1) for name in sorted(received.representation)]
-        flat = torch.cat(sent, dim=1)
-        return torch.cat([flat, torch.ones(len(flat), 1, device=flat.device)], dim=1)
+        return torch.cat(sent, dim=1)
+
+    def fit(self, examples, ctx):
+        flat = SimpleNamespace(
+            attributes=examples.attributes,
+            received=lambda rows: SimpleNamespace(images=self.flat(examples.received(rows))),
+        )
+        return super().fit(flat, ctx)
 
     def estimate(self, images, ctx):
-        return {self.attribute: (self.described(ctx.received) @ ctx.state["weights"] * 10).softmax(1)}
+        return super().estimate(self.flat(ctx.received), ctx)
