@@ -11,24 +11,17 @@ This module holds the declarations and does not import torch. The probe is in `p
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
-
-from annotated_types import Gt, Interval
-from bench_attributes import CLASSES, WEIGHTS
-from bench_learners.parameters import AdaptationParameters
+from typing import TYPE_CHECKING, Literal
 
 from bench import Attack, hookimpl
+from bench_probes.parameters import EstimatorParameters, ProbeParameters
 
 if TYPE_CHECKING:
     import torch
 
     from bench import Context, Examples, Sees
-
-Of = Literal["insider", "outsider", "adapted"]
-Learns = Literal["clean", "defense"]
 
 __all__ = ["AttributeProbe", "AttributesAdapted", "bench_attacks"]
 
@@ -41,7 +34,7 @@ _FROM = {"clean": "unprotected faces", "defense": "protected faces"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class AttributeProbe(AdaptationParameters, Attack):
+class AttributeProbe(ProbeParameters, Attack):
     """Reads an attribute out of embeddings with logistic regression, or a number (``age``) with ridge regression.
 
     - ``of``: whose embeddings: ``outsider``, those of the evaluated model as it is; ``adapted``, those of a copy of it
@@ -57,24 +50,6 @@ class AttributeProbe(AdaptationParameters, Attack):
 
     outputs = "attributes"
     license = "none needed: it is trained in the run"
-
-    of: Of = "outsider"
-    learns: Learns = "clean"
-    attribute: str = "gender"
-    names: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        """Check that the classes of the attribute are known. Raises ValueError."""
-        if self.attribute != "age" and len(self._names()) < 2:
-            raise ValueError(
-                f"names: expected at least two classes of the attribute {self.attribute!r}, found "
-                f"{list(self.names)}; name them as the data set does"
-            )
-        if self.attribute == "age" and self.names:
-            raise ValueError(f"names: expected none, because an age is a number, found {list(self.names)}")
-
-    def _names(self) -> tuple[str, ...]:
-        return self.names or CLASSES.get(self.attribute, ())
 
     @property
     def sees(self) -> frozenset[Sees]:  # type: ignore[override]
@@ -103,10 +78,6 @@ class AttributeProbe(AdaptationParameters, Attack):
         """Return the seconds of embedding the faces, and of adapting the recogniser."""
         return 0.02 * self.faces + (0.013 * self.steps * self.batch if self.of == "adapted" else 0)
 
-    def classes(self) -> Mapping[str, Sequence[str]]:
-        """Return the classes of the attribute; none for an age."""
-        return {} if self.attribute == "age" else {self.attribute: self._names()}
-
     def fit(self, examples: Examples, ctx: Context) -> Mapping[str, torch.Tensor]:
         """Adapt the recogniser if it is to be, and learn the probe; the state holds both."""
         from bench_probes.probe import learn
@@ -121,7 +92,7 @@ class AttributeProbe(AdaptationParameters, Attack):
 
 
 @dataclass(frozen=True, kw_only=True)
-class AttributesAdapted(AdaptationParameters, Attack):
+class AttributesAdapted(EstimatorParameters, Attack):
     """Trains the built-in attribute network further on protected pictures of auxiliary people whose labels are known.
 
     ``attributes``: the attributes to estimate, by default all that the network knows. Skipped on real faces, because
@@ -135,24 +106,6 @@ class AttributesAdapted(AdaptationParameters, Attack):
     threat = "knows the defense and trains an attribute estimator on protected, labelled pictures of other people"
     license = "same as this project (trained on generated faces)"
 
-    attributes: tuple[Literal["age", "gender", "emotion", "group"], ...] = ()
-    rate: Annotated[float, Gt(0), Interval(le=1)] = 5e-4
-    statistics: Literal["learn", "keep"] = "keep"
-
-    def __post_init__(self) -> None:
-        """Check that no attribute is named twice. Raises ValueError."""
-        if len(set(self.attributes)) < len(self.attributes):
-            raise ValueError(f"attributes: expected each one once, found {list(self.attributes)}")
-
-    @property
-    def estimated(self) -> tuple[str, ...]:
-        """The attributes that are estimated, in a fixed order."""
-        return tuple(name for name in ("age", *CLASSES) if not self.attributes or name in self.attributes)
-
-    def weights(self) -> Path:
-        """Return the file of the weights that the training begins with."""
-        return WEIGHTS / "attributes.safetensors"
-
     def budget(self) -> Mapping[str, float]:
         """Return the number of auxiliary faces and of steps."""
         return {"faces": self.faces, "steps": self.steps}
@@ -160,10 +113,6 @@ class AttributesAdapted(AdaptationParameters, Attack):
     def fit_seconds(self) -> float:
         """Return the seconds of the training: a second for a step of 64 faces."""
         return self.steps * self.batch / 64
-
-    def classes(self) -> Mapping[str, Sequence[str]]:
-        """Return the classes of each attribute; age is a number and has none."""
-        return {name: CLASSES[name] for name in self.estimated if name in CLASSES}
 
     def fit(self, examples: Examples, ctx: Context) -> Mapping[str, torch.Tensor]:
         """Train the network further and return its weights."""

@@ -21,12 +21,12 @@ from bench_probes.labels import UNKNOWN, targets
 
 if TYPE_CHECKING:
     from bench import Context, Examples
-    from bench_probes import AttributesAdapted
+    from bench_probes.parameters import EstimatorParameters
 
 _YEARS = 15.0  # The unit of the age loss, about one standard deviation of the ages.
 
 
-def adapt(params: AttributesAdapted, examples: Examples, ctx: Context) -> dict[str, Tensor]:
+def adapt(params: EstimatorParameters, examples: Examples, ctx: Context) -> dict[str, Tensor]:
     """Return the weights of the network after the step that was best for held-out people.
 
     Raise `DataError` for faces without labels of an attribute, or of fewer than two people.
@@ -65,7 +65,7 @@ def adapt(params: AttributesAdapted, examples: Examples, ctx: Context) -> dict[s
     return state_of(network)
 
 
-def estimate(params: AttributesAdapted, images: Tensor, ctx: Context) -> dict[str, Tensor]:
+def estimate(params: EstimatorParameters, images: Tensor, ctx: Context) -> dict[str, Tensor]:
     """Return class probabilities ``(n, k)`` by attribute, and ``age (n,)`` in years."""
     network = AttributeNetwork().to(ctx.device)
     restored(network, ctx.state)

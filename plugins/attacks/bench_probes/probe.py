@@ -18,7 +18,7 @@ from bench_probes.labels import targets
 
 if TYPE_CHECKING:
     from bench import Context, Examples
-    from bench_probes import AttributeProbe
+    from bench_probes.parameters import ProbeParameters
 
 _BATCH = 64
 _RIDGES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # Weights of the squared norm; held-out people decide between them.
@@ -27,7 +27,7 @@ Rows = NDArray[np.int64]
 Embed = Callable[[Tensor], Tensor]
 
 
-def learn(params: AttributeProbe, examples: Examples, ctx: Context) -> dict[str, Tensor]:
+def learn(params: ProbeParameters, examples: Examples, ctx: Context) -> dict[str, Tensor]:
     """Return the state of a probe: what embeddings are reduced by, its weights, and an adapted network if there is one.
 
     Raise `DataError` for faces without labels of the attribute, or of fewer than two people.
@@ -52,7 +52,7 @@ def learn(params: AttributeProbe, examples: Examples, ctx: Context) -> dict[str,
     return state | {f"probe.{name}": tensor for name, tensor in probe.items()}
 
 
-def read(params: AttributeProbe, images: Tensor, ctx: Context) -> Tensor:
+def read(params: ProbeParameters, images: Tensor, ctx: Context) -> Tensor:
     """Return what a probe reads from images: class probabilities ``(n, k)``, or ages ``(n,)`` in years."""
     names = ("mean", "scale", "weight", "bias")
     mean, scale, weight, bias = (ctx.state[f"probe.{name}"].to(ctx.device) for name in names)
@@ -62,12 +62,12 @@ def read(params: AttributeProbe, images: Tensor, ctx: Context) -> Tensor:
     return found.softmax(1) if params.classes() else (found[:, 0] * _YEARS).clamp(min=0)
 
 
-def _network(params: AttributeProbe, ctx: Context) -> Any:
+def _network(params: ProbeParameters, ctx: Context) -> Any:
     """Return the network whose embeddings are probed, as it is."""
     return ctx.network(ctx.authorised[0]) if params.of == "insider" else ctx.evaluated()
 
 
-def _of_uploads(params: AttributeProbe, images: Tensor | None, as_it_is: Embed, ctx: Context) -> Tensor:
+def _of_uploads(params: ProbeParameters, images: Tensor | None, as_it_is: Embed, ctx: Context) -> Tensor:
     """Return the embeddings of uploads, by the adapted network if there is one; its weights are in ``ctx.state``."""
     if images is None:
         raise ContractError(f"{ctx.plugin} works on images, and none are uploaded")
