@@ -15,13 +15,13 @@ from bench_learners.weights import restored, state_of
 from torch import Tensor
 
 if TYPE_CHECKING:
+    from bench_learners.parameters import AdaptationParameters
     from numpy.typing import NDArray
 
     from bench import Context, Examples, Received
-    from bench_adapted import AdaptedRecogniser
 
 
-def train_head(params: AdaptedRecogniser, examples: Examples, ctx: Context) -> dict[str, Tensor]:
+def train_head(params: AdaptationParameters, examples: Examples, ctx: Context) -> dict[str, Tensor]:
     """Train a new head of the evaluated recogniser on uploads; return its weights and the best number of ``steps``."""
     known = lessons(examples, "originals", params.held_out, ctx)
     trunk = Trunk(ctx.evaluated(), known.uploads(known.held_out[:2]))
