@@ -5,8 +5,8 @@
 Every module of ``benchmarks/speed`` yields cases, and every case has variants that do the same work: bench, a plain
 implementation, another library. The variants of a case take turns, round after round, after one round to warm up, so
 that whatever else the machine does disturbs all of them alike. Time is processor time of this process, all its threads,
-and of the processes that it started and that have ended. A rate is the median over the rounds of the units of work per
-second of processor time. A ratio is the median over the rounds of the ratio within a round.
+and of the processes that it started and that have ended, or passed time where a case says so. A rate is the median over
+the rounds of the units of work per second. A ratio is the median over the rounds of the ratio within a round.
 
 Without names, all benchmarks run, and ``benchmarks/RESULTS.md`` and ``benchmarks/results.parquet`` are written, after
 each benchmark anew, so that an interruption loses only the present one. With names, only those run, and nothing is
@@ -50,10 +50,9 @@ class Row:
     cpu_s: float
     wall_s: float
 
-    @property
-    def rate(self) -> float:
-        """Units of work per second of processor time."""
-        return self.work / self.cpu_s
+    def rate(self, clock: str) -> float:
+        """Return the units of work per second by the clock of a case."""
+        return self.work / (self.cpu_s if clock == "processor" else self.wall_s)
 
 
 @dataclass(frozen=True)
@@ -66,11 +65,11 @@ class Measured:
 
     def rate(self, variant: str) -> float:
         """Return the median rate of a variant."""
-        return median(row.rate for row in self.rows if row.variant == variant)
+        return median(row.rate(self.case.clock) for row in self.rows if row.variant == variant)
 
     def ratio(self, better: str, than: str) -> float:
         """Return the median over the rounds of the rate of one variant divided by that of another."""
-        rates = {(row.variant, row.round): row.rate for row in self.rows}
+        rates = {(row.variant, row.round): row.rate(self.case.clock) for row in self.rows}
         rounds = sorted({row.round for row in self.rows})
         return median(rates[better, one] / rates[than, one] for one in rounds)
 
@@ -135,7 +134,8 @@ def processor_time() -> float:
 def table(one: Measured) -> list[str]:
     """Return the rates of a case as a table in Markdown, its bars and its notes."""
     first = next(iter(one.case.variants))
-    lines = [f"| | {one.case.unit} per second | {first}, in multiples |", "|---|---|---|"]
+    second = "second of processor time" if one.case.clock == "processor" else "second that passed"
+    lines = [f"| | {one.case.unit} per {second} | {first}, in multiples |", "|---|---|---|"]
     for variant in one.case.variants:
         lines.append(f"| {variant} | {one.rate(variant):.4g} | {one.ratio(first, variant):.2f} |")
     lines.append("")
@@ -169,7 +169,7 @@ def write(found: Sequence[Measured]) -> None:
     """Write the results so far as Markdown and as Parquet."""
     parts = [
         "# Results of `make bench`",
-        f"{date.today().isoformat()}. {machine()} Rates are medians over rounds, per second of processor time. How "
+        f"{date.today().isoformat()}. {machine()} Rates are medians over rounds. How "
         "they are measured: [run.py](run.py). What was tried: [performance.md](../docs/design/performance.md).",
     ]
     for name in dict.fromkeys(one.benchmark for one in found):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 Variant = Callable[[], float]
 """Does some work, and returns how many units of work these were."""
@@ -31,6 +32,8 @@ class Case:
     - ``variants``: by name; the first is what bench does
     - ``bars``: what is expected of their ratios
     - ``rounds``: how often each variant is measured, after one round to warm up
+    - ``clock``: what seconds are: ``processor`` time, or the time that ``passed`` where the work is done by processes
+      that are no children of this one, whose processor time the system does not tell
     - ``notes``: what the reader must know, such as a package that is not installed
     """
 
@@ -39,4 +42,5 @@ class Case:
     variants: Mapping[str, Variant]
     bars: Sequence[Bar] = ()
     rounds: int = 7
+    clock: Literal["processor", "passed"] = "processor"
     notes: Sequence[str] = ()
