@@ -9,14 +9,13 @@ import torch
 import torch.nn.functional as F
 from bench_attributes.builtin import from_half, probabilities, resized
 from bench_attributes.network import AttributeNetwork
-from bench_learners.examples import batches, coin, mirrored, split
+from bench_learners.examples import batches, coin, images_of, mirrored, split
 from bench_learners.fitting import fit
 from bench_learners.weights import restored, state_of
 from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor
 
-from bench import ContractError
 from bench_probes.labels import UNKNOWN, targets
 
 if TYPE_CHECKING:
@@ -39,10 +38,7 @@ def adapt(params: EstimatorParameters, examples: Examples, ctx: Context) -> dict
     order = batches(learning, params.batch, generator)
 
     def images(rows: NDArray[np.int64]) -> Tensor:
-        found = examples.received(rows).images
-        if found is None:
-            raise ContractError(f"{ctx.plugin} works on images, and none are uploaded")
-        return resized(found)
+        return resized(images_of(examples.received(rows), ctx.plugin))
 
     def loss(step: int) -> Tensor:
         rows = next(order)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from bench_blocks import permute_blocks
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -56,13 +57,9 @@ class Pictures:
         return Received(images=self.sent[torch.from_numpy(np.asarray(rows))])
 
 
-def shuffled_blocks(images: Tensor) -> Tensor:
-    """Return images whose blocks of 4x4 pixels have changed their places, in all images in the same way."""
-    from bench_learners.mixing import to_blocks, with_blocks
-
-    blocks = to_blocks(images, 4)
-    order = torch.randperm(blocks.shape[1], generator=torch.Generator().manual_seed(5))
-    return with_blocks(images, blocks[:, order], 4)
+def shuffled_blocks(images: Tensor, block: int = 4) -> Tensor:
+    """Return images whose blocks have changed their places, in all images in the same way."""
+    return permute_blocks(images, block, 5)
 
 
 def other_colours(images: Tensor) -> Tensor:

@@ -108,11 +108,11 @@ def test_pairs_undo_a_permutation_of_blocks_by_a_layer_in_front() -> None:
     plain, adapted = separation(attack, shuffled_blocks)
     assert plain < 0.75
     assert adapted > 0.99
-    assert "adapted.front.weights" in learnt(attack, Pictures(protect=shuffled_blocks))
+    assert "adapted.front.between" in learnt(attack, Pictures(protect=shuffled_blocks))
 
 
 def test_no_layer_is_put_in_front_of_what_needs_none() -> None:
-    assert "adapted.front.weights" not in learnt(small(), Pictures())
+    assert "adapted.front.between" not in learnt(small(), Pictures())
 
 
 def test_an_adversary_who_knows_people_never_uses_the_original() -> None:
@@ -204,7 +204,7 @@ def test_few_faces_are_learnt_carefully() -> None:
     """Batch normalisation keeps its statistics, and no weight moves by more than the small rate in a step."""
     before = Recogniser().state_dict()
     examples = Pictures(people=20, protect=other_colours)
-    careful, bold = (learnt(small(steps=2, few=few, rate=0.02), examples) for few in (400, 0))
+    careful, bold = (learnt(small(learns="people", steps=2, few=few, rate=0.02), examples) for few in (400, 0))
     moved = [
         (state["adapted.network.linear.weight"] - before["linear.weight"]).abs().max() for state in (careful, bold)
     ]
