@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from bench import Context, Examples, Received
 
-_AT_ONCE = 64
-
 
 def split(
     subjects: NDArray[np.int64], share: float, generator: torch.Generator
@@ -51,10 +49,10 @@ def batches(rows: NDArray[np.int64], size: int, generator: torch.Generator) -> I
             yield order[first : first + size]
 
 
-def parts(rows: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
-    """Yield the rows in their order, at most 64 at a time, for what is computed once for each of them."""
-    for first in range(0, len(rows), _AT_ONCE):
-        yield rows[first : first + _AT_ONCE]
+def parts(rows: NDArray[np.int64], size: int = 64) -> Iterator[NDArray[np.int64]]:
+    """Yield the rows in their order, at most ``size`` at a time, for what is computed once for each of them."""
+    for first in range(0, len(rows), size):
+        yield rows[first : first + size]
 
 
 def faces_of(examples: Examples, rows: NDArray[np.int64], ctx: Context) -> Tensor:

@@ -27,7 +27,9 @@ Knows = Literal["originals", "people"]
 _MOST_HELD_OUT = 512  # faces at which the training looks for early stopping
 _MOST_COMPARED = 64  # faces on which rearrangements are compared
 _CAREFUL_RATE = 3e-4  # of a recogniser that learns from few faces
-_WORTH = 0.5  # A rearrangement must lower the rank error to this share of what it is without one.
+# A rearrangement must lower the rank error to this share of what it is without one, and by at least so much: a network
+# that recognises nearly everybody learns the rest better by itself.
+_WORTH, _LEAST_GAIN = 0.5, 0.05
 _FRONT = "adapted.front."
 
 
@@ -145,7 +147,7 @@ def rearrangement_of(known: Lessons, ctx: Context) -> Rearrangement | None:
     without, behind = (
         rank_error(embeddings(Behind(layer, network).eval(), uploads), known.targets[others]) for layer in (None, front)
     )
-    return front if behind < _WORTH * without else None
+    return front if behind < min(_WORTH * without, without - _LEAST_GAIN) else None
 
 
 def adapt(network: Behind, known: Lessons, params: AdaptationParameters, ctx: Context) -> int:

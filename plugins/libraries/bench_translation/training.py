@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import torch
-from bench_learners.examples import batches, coin, faces_of, images_of, mirrored, split
+from bench_learners.examples import batches, coin, faces_of, images_of, mirrored, parts, split
 from bench_learners.fitting import fit
 from bench_learners.rearrangement import FACES, find, nothing_rearranged
 from bench_learners.weights import state_of
@@ -143,8 +143,8 @@ def _trained(
         return loss(network(given), target).mean()
 
     def held_out() -> float:
-        parts = [looked_at[i : i + settings.batch] for i in range(0, len(looked_at), settings.batch)]
-        errors = [loss(network(inputs(part, 0)).clamp(0, 1), wanted(part, 0)) for part in parts]
+        looks = parts(looked_at, settings.batch)
+        errors = [loss(network(inputs(part, 0)).clamp(0, 1), wanted(part, 0)) for part in looks]
         return float(torch.cat(errors).mean())
 
     fit(network, step_loss, held_out, steps=settings.steps, rate=settings.rate, patience=_PATIENCE, ctx=ctx)
