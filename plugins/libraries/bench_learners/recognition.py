@@ -125,7 +125,10 @@ class Behind(nn.Module):
 
     def prepared(self, images: Tensor) -> Tensor:
         """Return images as the recogniser gets them, in [0, 1]."""
-        return images if self.front is None else self.front(images).clamp(0, 1)
+        if self.front is None:
+            return images
+        rearranged: Tensor = self.front(images)
+        return rearranged.clamp(0, 1)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the embeddings ``(n, d)`` of images."""
