@@ -13,6 +13,7 @@ from bench_attributes.classes import CLASSES
 
 INPUT_SIZE = 112
 OLDEST = 100.0  #: The highest age that can be estimated, in years; the lowest is 0.
+YEARS = 15.0  #: The unit of the age loss in years, about one standard deviation of the ages.
 CHANNELS = (16, 32, 64, 96)  #: The channels of the stem and the stages, at 56, 28, 14 and 7 pixels.
 _SQUEEZED, _HIDDEN, _MAP = 32, 128, 7
 
@@ -66,6 +67,11 @@ class AttributeNetwork(nn.Module):
             maps = F.interpolate(maps, size=(_MAP, _MAP), mode="bilinear", align_corners=False)
         age, *logits = self.head(maps).split([1, *self.sizes.values()], dim=1)
         return {"age": OLDEST * torch.sigmoid(age[:, 0]), **dict(zip(self.sizes, logits, strict=True))}
+
+
+def age_loss(found: Tensor, wanted: Tensor) -> Tensor:
+    """Return the mean smooth L1 distance of ages ``(n,)`` in units of `YEARS`, quadratic below 0.3 units."""
+    return F.smooth_l1_loss(found / YEARS, wanted / YEARS, beta=0.3)
 
 
 def build(seed: int) -> AttributeNetwork:

@@ -33,12 +33,11 @@ from bench import Context, ContractError, instantiate
 from bench_attributes.builtin import from_half
 from bench_attributes.classes import CLASSES, COMMAND
 from bench_attributes.evaluate import measure, summary
-from bench_attributes.network import INPUT_SIZE, AttributeNetwork, build
+from bench_attributes.network import INPUT_SIZE, AttributeNetwork, age_loss, build
 
 if TYPE_CHECKING:
     from bench import TrainingJob
 
-YEARS = 15.0  #: The unit of the age loss in years, about one standard deviation of the ages.
 _EVERY = 100  # The number of steps between two lines of progress, and between two checkpoints.
 
 
@@ -174,7 +173,7 @@ def _step(
     rows = _rows(recipe, seed, state.step, len(data.labels))
     images = _augmented(recipe, seed, state.step, data.batch(rows))
     found = state.net(images)
-    losses = {"age": F.smooth_l1_loss(found["age"] / YEARS, targets["age"][rows] / YEARS, beta=0.3)}
+    losses = {"age": age_loss(found["age"], targets["age"][rows])}
     for name, weight in balance.items():
         losses[name] = F.cross_entropy(found[name], targets[name][rows], weight=weight)
     state.optimizer.zero_grad()

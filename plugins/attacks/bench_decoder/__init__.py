@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from annotated_types import Gt, MultipleOf
-from bench_translation.public_networks import public_network
+from bench_translation.public_networks import fingerprint_of, packages_of, public_network, training_seconds
 
 from bench import Attack, Examples, Received, Reconstructed, Sees, hookimpl
 from bench_decoder.parameters import DecoderParameters
@@ -44,21 +44,19 @@ class _Learnt(DecoderParameters, Attack):
     @property
     def libraries(self) -> Sequence[str]:  # type: ignore[override]
         """The package of the public network."""
-        model = public_network(self.network)
-        return () if model is None else (type(model).__module__.partition(".")[0],)
+        return packages_of(public_network(self.network))
 
     def fingerprint(self) -> str | None:
         """Return the digest of the public network's weights; None without a network."""
-        model = public_network(self.network)
-        return None if model is None else model.fingerprint()
+        return fingerprint_of(public_network(self.network))
 
     def budget(self) -> Mapping[str, float]:
         """Return the numbers of auxiliary faces and of steps."""
         return {"faces": self.faces, "steps": self.steps}
 
     def fit_seconds(self) -> float:
-        """Return the seconds of the training: about a third of a second per step of 16 faces."""
-        return 20.0 + 0.02 * self.steps * self.batch_size
+        """Return the seconds of the training."""
+        return training_seconds(self.steps, self.batch_size)
 
 
 @dataclass(frozen=True, kw_only=True)

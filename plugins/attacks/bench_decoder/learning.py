@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import torch
-from bench_translation.losses import PictureLoss, image_batch
+from bench_learners.examples import images_of
+from bench_translation.losses import PictureLoss
 from bench_translation.networks import embedding_decoder_of, translator_of
 from bench_translation.training import People, Settings, train_decoder, train_restorer
 from torch import Tensor
@@ -34,7 +35,7 @@ def fit_decoder(params: DecoderParameters, examples: Examples, ctx: Context) -> 
 
 def decoded(params: DecoderParameters, received: Received, ctx: Context) -> Reconstructed:
     """Decode uploaded pictures."""
-    images = image_batch(received.images, ctx.plugin)
+    images = images_of(received, ctx.plugin)
     network = translator_of(ctx.state, params.channels, ctx.plugin).to(ctx.device)
     with torch.no_grad():
         return Reconstructed(images=network(images).clamp(0, 1))

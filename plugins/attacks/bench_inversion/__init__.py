@@ -23,7 +23,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from bench_translation.public_networks import public_network
+from bench_translation.public_networks import fingerprint_of, packages_of, public_network, training_seconds
 
 from bench import Attack, Examples, Model, Received, Reconstructed, Sees, hookimpl
 from bench_inversion.parameters import InversionParameters
@@ -60,6 +60,11 @@ class Inversion(InversionParameters, Attack):
         return public_network(self.network) if self.start == "decoder" else None
 
     @property
+    def _trainings(self) -> int:
+        """The number of networks that are learnt."""
+        return (self.start == "decoder") + (self.through == "defense")
+
+    @property
     def _known_defense(self) -> bool:
         return self.through == "defense" or (self.start == "decoder" and self.pairs == "defense")
 
@@ -72,11 +77,11 @@ class Inversion(InversionParameters, Attack):
     @property
     def libraries(self) -> Sequence[str]:  # type: ignore[override]
         """The package of the public network."""
-        return () if self._model is None else (type(self._model).__module__.partition(".")[0],)
+        return packages_of(self._model)
 
     def fingerprint(self) -> str | None:
         """Return the digest of the public network's weights; None without a network."""
-        return None if self._model is None else self._model.fingerprint()
+        return fingerprint_of(self._model)
 
     @property
     def sees(self) -> frozenset[Sees]:  # type: ignore[override]
@@ -120,13 +125,11 @@ class Inversion(InversionParameters, Attack):
         descent together."""
         if self.trains_on == "nothing":
             return {"steps": self.steps}
-        trainings = (self.start == "decoder") + (self.through == "defense")
-        return {"faces": self.faces, "steps": self.steps + trainings * self.learning_steps}
+        return {"faces": self.faces, "steps": self.steps + self._trainings * self.learning_steps}
 
     def fit_seconds(self) -> float:
-        """Return the seconds of learning: about a third of a second per step of 16 faces."""
-        trainings = (self.start == "decoder") + (self.through == "defense")
-        return trainings * (20.0 + 0.02 * self.learning_steps * self.batch_size)
+        """Return the seconds of learning."""
+        return self._trainings * training_seconds(self.learning_steps, self.batch_size)
 
     def splits_knowing(
         self, available: Sequence[str], uploaded: Sequence[str], matched: Sequence[str]

@@ -59,8 +59,8 @@ class Linked(AdaptationParameters, Attack):
         return {} if self.learns == "nothing" else {"faces": self.faces, "steps": self.steps}
 
     def fit_seconds(self) -> float:
-        """Return the seconds of the training, about 13 ms for each face of a batch."""
-        return 0.013 * self.steps * self.batch
+        """Return the seconds of the training."""
+        return self.adapting_seconds()
 
     def fit(self, examples: Examples, ctx: Context) -> Mapping[str, torch.Tensor]:
         """Adapt the evaluated recogniser and return its weights."""

@@ -76,7 +76,7 @@ class AttributeProbe(ProbeParameters, Attack):
 
     def fit_seconds(self) -> float:
         """Return the seconds of embedding the faces, and of adapting the recogniser."""
-        return 0.02 * self.faces + (0.013 * self.steps * self.batch if self.of == "adapted" else 0)
+        return 0.02 * self.faces + (self.adapting_seconds() if self.of == "adapted" else 0)
 
     def fit(self, examples: Examples, ctx: Context) -> Mapping[str, torch.Tensor]:
         """Adapt the recogniser if it is to be, and learn the probe; the state holds both."""

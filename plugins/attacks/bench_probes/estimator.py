@@ -8,22 +8,19 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from bench_attributes.builtin import from_half, probabilities, resized
-from bench_attributes.network import AttributeNetwork
-from bench_learners.examples import batches, coin, mirrored, split
+from bench_attributes.network import AttributeNetwork, age_loss
+from bench_learners.examples import batches, coin, images_of, mirrored, split
 from bench_learners.fitting import fit
 from bench_learners.weights import restored, state_of
 from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor
 
-from bench import ContractError
 from bench_probes.labels import UNKNOWN, targets
 
 if TYPE_CHECKING:
     from bench import Context, Examples
     from bench_probes.parameters import EstimatorParameters
-
-_YEARS = 15.0  # The unit of the age loss, about one standard deviation of the ages.
 
 
 def adapt(params: EstimatorParameters, examples: Examples, ctx: Context) -> dict[str, Tensor]:
@@ -39,10 +36,7 @@ def adapt(params: EstimatorParameters, examples: Examples, ctx: Context) -> dict
     order = batches(learning, params.batch, generator)
 
     def images(rows: NDArray[np.int64]) -> Tensor:
-        found = examples.received(rows).images
-        if found is None:
-            raise ContractError(f"{ctx.plugin} works on images, and none are uploaded")
-        return resized(found)
+        return resized(images_of(examples.received(rows), ctx.plugin))
 
     def loss(step: int) -> Tensor:
         rows = next(order)
@@ -83,7 +77,7 @@ def _loss(network: AttributeNetwork, images: Tensor, labels: dict[str, Tensor], 
         if not known.any():
             continue
         if wanted.is_floating_point():
-            losses.append(F.smooth_l1_loss(found[name][known] / _YEARS, wanted[known] / _YEARS, beta=0.3))
+            losses.append(age_loss(found[name][known], wanted[known]))
         else:
             losses.append(F.cross_entropy(found[name][known], wanted[known]))
     return torch.stack(losses).sum() if losses else 0 * sum(values.sum() for values in found.values())

@@ -8,19 +8,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from bench_learners.examples import faces_of, split
+from bench_learners.examples import faces_of, images_of, parts, split
 from bench_learners.recognition import adapted_embeddings, adapted_weights
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bench import ContractError, Received
+from bench import Received
 from bench_probes.labels import targets
 
 if TYPE_CHECKING:
     from bench import Context, Examples
     from bench_probes.parameters import ProbeParameters
 
-_BATCH = 64
 _RIDGES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # Weights of the squared norm; held-out people decide between them.
 _YEARS = 100.0  # Ages are divided by it.
 Rows = NDArray[np.int64]
@@ -41,12 +40,12 @@ def learn(params: ProbeParameters, examples: Examples, ctx: Context) -> dict[str
         if params.learns == "clean":
             # An adapted network gives uploads the embeddings that the original one gives to clean pictures.
             return as_it_is(faces_of(examples, rows, ctx))
-        return _of_uploads(params, examples.received(rows).images, as_it_is, ctx)
+        return _of_uploads(params, images_of(examples.received(rows), ctx.plugin), as_it_is, ctx)
 
     ctx.state = state
     with torch.no_grad():
-        parts = [np.arange(first, min(first + _BATCH, len(labels))) for first in range(0, len(labels), _BATCH)]
-        embeddings = F.normalize(torch.cat([embedded(rows).float().cpu() for rows in parts]), dim=1)
+        found = [embedded(rows).float().cpu() for rows in parts(np.arange(len(labels)))]
+        embeddings = F.normalize(torch.cat(found), dim=1)
     known = labels >= 0 if params.classes() else ~labels.isnan()
     probe = _probe(embeddings, labels, *(rows[known[rows].numpy()] for rows in (learning, held_out)))
     return state | {f"probe.{name}": tensor for name, tensor in probe.items()}
@@ -67,10 +66,8 @@ def _network(params: ProbeParameters, ctx: Context) -> Any:
     return ctx.network(ctx.authorised[0]) if params.of == "insider" else ctx.evaluated()
 
 
-def _of_uploads(params: ProbeParameters, images: Tensor | None, as_it_is: Embed, ctx: Context) -> Tensor:
+def _of_uploads(params: ProbeParameters, images: Tensor, as_it_is: Embed, ctx: Context) -> Tensor:
     """Return the embeddings of uploads, by the adapted network if there is one; its weights are in ``ctx.state``."""
-    if images is None:
-        raise ContractError(f"{ctx.plugin} works on images, and none are uploaded")
     return adapted_embeddings(Received(images=images), ctx) if params.of == "adapted" else as_it_is(images)
 
 

@@ -67,15 +67,19 @@ class Restored(Attack):
 
     def fit(self, examples: Examples, ctx: Context) -> Mapping[str, torch.Tensor]:
         """Choose the filter; the state holds its index and how many uploads the best filters have matched."""
-        from bench_restoration.choice import choose, images_of
+        from bench_learners.examples import images_of
 
-        return choose(self.filters, examples, lambda rows: images_of(examples.received(rows), ctx), ctx)
+        from bench_restoration.choice import choose
+
+        return choose(self.filters, examples, lambda rows: images_of(examples.received(rows), ctx.plugin), ctx)
 
     def embed(self, received: Received, ctx: Context) -> torch.Tensor:
         """Return the embeddings of uploads after the filter."""
-        from bench_restoration.choice import chosen_filter, embedded, images_of
+        from bench_learners.examples import images_of
 
-        return embedded(images_of(received, ctx), chosen_filter(self.filters, ctx.state).uploads, ctx)
+        from bench_restoration.choice import chosen_filter, embedded
+
+        return embedded(images_of(received, ctx.plugin), chosen_filter(self.filters, ctx.state).uploads, ctx)
 
     def enrol(self, images: torch.Tensor, ctx: Context) -> torch.Tensor:
         """Return the embeddings of clean pictures, which some filters degrade as uploads are degraded."""

@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from bench_learners.examples import faces_of, parts
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from bench import ContractError, DataError
+from bench import DataError
 from bench_restoration.filters import Change, Filter, unchanged
 
 if TYPE_CHECKING:
-    from bench import Context, Examples, Network, Received
+    from bench import Context, Examples, Network
 
 SCREENED = 48  # The number of faces on which all filters are tried, and of which the best go on to all faces.
 FINALISTS = 5
 FMR = 0.01  # The share of other people above the threshold at which matches are counted.
-_BATCH = 64
 
 Uploads = Callable[[NDArray[np.int64]], Tensor]
 
@@ -88,13 +88,6 @@ def _of_most_people(subjects: NDArray[Any]) -> NDArray[np.int64]:
     return np.argsort(earlier, kind="stable")
 
 
-def images_of(received: Received, ctx: Context) -> Tensor:
-    """Return the uploaded images. Raise `ContractError` if no images are uploaded."""
-    if received.images is None:
-        raise ContractError(f"{ctx.plugin} works on images, and none are uploaded")
-    return received.images
-
-
 def embedded(images: Tensor, change: Change, ctx: Context) -> Tensor:
     """Return the embeddings of images after a change by the evaluated network."""
     with torch.no_grad():
@@ -113,7 +106,7 @@ class _Compared:
     def __init__(self, examples: Examples, uploads: Uploads, subjects: NDArray[Any], ctx: Context) -> None:
         self.examples, self.uploads, self.subjects = examples, uploads, subjects
         self.network: Network = ctx.evaluated()
-        self.device = ctx.device
+        self.ctx = ctx
         self.enrolled: dict[int, Tensor] = {}
 
     def trial(self, filter_: Filter, rows: NDArray[np.int64]) -> Trial:
@@ -141,11 +134,10 @@ class _Compared:
         return self.enrolled[len(rows)]
 
     def _faces(self, rows: NDArray[np.int64]) -> Tensor:
-        return torch.from_numpy(np.array(self.examples.images[rows])).to(self.device).float() / 255
+        return faces_of(self.examples, rows, self.ctx)
 
     def _embedded(self, source: Uploads, change: Change, rows: NDArray[np.int64]) -> Tensor:
         """Return unit embeddings ``(n, d)`` of images after a change, on the CPU."""
-        parts = [rows[start : start + _BATCH] for start in range(0, len(rows), _BATCH)]
         with torch.no_grad():
-            found = torch.cat([self.network(change(source(part))).float().cpu() for part in parts])
+            found = torch.cat([self.network(change(source(part))).float().cpu() for part in parts(rows)])
         return normalize(found, dim=1)

@@ -79,18 +79,20 @@ class Averaged(Attack):
 
     def fit(self, examples: Examples, ctx: Context) -> Mapping[str, torch.Tensor]:
         """Choose the filter on means of uploads; the state is that of ``restored``."""
-        from bench_restoration.choice import choose, images_of
+        from bench_learners.examples import images_of
+        from bench_restoration.choice import choose
 
         def means(rows: NDArray[np.int64]) -> torch.Tensor:
-            return mean([images_of(examples.received(rows, upload=j), ctx) for j in range(self.uploads)])
+            return mean([images_of(examples.received(rows, upload=j), ctx.plugin) for j in range(self.uploads)])
 
         return choose(self.filters, examples, means, ctx)
 
     def embed(self, received: Received, ctx: Context) -> torch.Tensor:
         """Return the embeddings of the mean of all uploads of each photo."""
-        from bench_restoration.choice import embedded, images_of
+        from bench_learners.examples import images_of
+        from bench_restoration.choice import embedded
 
-        images = mean([images_of(upload, ctx) for upload in (received, *received.further)])
+        images = mean([images_of(upload, ctx.plugin) for upload in (received, *received.further)])
         return embedded(images, self._filter(ctx).uploads, ctx)
 
     def enrol(self, images: torch.Tensor, ctx: Context) -> torch.Tensor:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 from annotated_types import Interval
-from bench_blocks import permute_blocks
+from bench_blocks import permute_blocks, pixelated
 
 from bench import Defense, Protected, hookimpl
 
@@ -71,13 +71,7 @@ class Pixelation(_Obfuscation):
 
     def protect(self, images: torch.Tensor, ctx: Context) -> Protected:
         """Pixelate float ``(n, 3, h, w)`` RGB in [0, 1]; each image by itself."""
-        from torch.nn.functional import avg_pool2d
-
-        height, width = images.shape[-2:]
-        rows, columns = min(self.block, height), min(self.block, width)
-        means = avg_pool2d(images, (rows, columns), ceil_mode=True)
-        large = means.repeat_interleave(rows, dim=-2).repeat_interleave(columns, dim=-1)
-        return Protected(images=large[..., :height, :width].contiguous())
+        return Protected(images=pixelated(images, self.block))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Divides images into square blocks and puts the blocks in another order, which a key decides."""
+"""Divides images into square blocks: puts them in another order, which a key decides, or averages each of them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["permute_blocks"]
+__all__ = ["permute_blocks", "pixelated"]
 
 
 def permute_blocks(images: torch.Tensor, block: int, key: int) -> torch.Tensor:
@@ -27,6 +27,20 @@ def permute_blocks(images: torch.Tensor, block: int, key: int) -> torch.Tensor:
         for place, source in zip(places, torch.randperm(len(places), generator=generator).tolist(), strict=True):
             result[..., place[0], place[1]] = images[..., places[source][0], places[source][1]]
     return result
+
+
+def pixelated(images: torch.Tensor, block: int) -> torch.Tensor:
+    """Return images ``(n, c, h, w)`` whose blocks of ``block`` x ``block`` pixels have their mean colour.
+
+    Blocks at the right and at the bottom are narrower if ``block`` does not divide the size.
+    """
+    from torch.nn.functional import avg_pool2d
+
+    height, width = images.shape[-2:]
+    rows, columns = min(block, height), min(block, width)
+    means = avg_pool2d(images, (rows, columns), ceil_mode=True)
+    large = means.repeat_interleave(rows, dim=-2).repeat_interleave(columns, dim=-1)
+    return large[..., :height, :width].contiguous()
 
 
 def _strips(size: int, block: int) -> Iterator[list[slice]]:

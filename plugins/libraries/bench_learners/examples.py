@@ -9,14 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench import DataError
+from bench import ContractError, DataError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from bench import Context, Examples
-
-_AT_ONCE = 64
+    from bench import Context, Examples, Received
 
 
 def split(
@@ -51,15 +49,25 @@ def batches(rows: NDArray[np.int64], size: int, generator: torch.Generator) -> I
             yield order[first : first + size]
 
 
-def parts(rows: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
-    """Yield the rows in their order, at most 64 at a time, for what is computed once for each of them."""
-    for first in range(0, len(rows), _AT_ONCE):
-        yield rows[first : first + _AT_ONCE]
+def parts(rows: NDArray[np.int64], size: int = 64) -> Iterator[NDArray[np.int64]]:
+    """Yield the rows in their order, at most ``size`` at a time, for what is computed once for each of them."""
+    for first in range(0, len(rows), size):
+        yield rows[first : first + size]
 
 
 def faces_of(examples: Examples, rows: NDArray[np.int64], ctx: Context) -> Tensor:
     """Return some of the unprotected faces as float ``(len(rows), 3, h, w)`` RGB in [0, 1], on the context's device."""
     return torch.from_numpy(np.array(examples.images[rows])).to(ctx.device).float() / 255
+
+
+def images_of(received: Received, who: str) -> Tensor:
+    """Return the uploaded images. Raise `ContractError`, which names ``who``, if there are none or if they are not
+    finite."""
+    if received.images is None:
+        raise ContractError(f"{who}: works on images, and received none; upload images, or use an attack on features")
+    if not torch.isfinite(received.images).all():
+        raise ContractError(f"{who}: the received images hold values that are NaN or infinite")
+    return received.images
 
 
 def mirrored(images: Tensor, chosen: Tensor) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,11 +11,11 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from bench import DataError
-from bench_learners.examples import batches, coin, faces_of, mirrored, parts, split
+from bench_learners.examples import batches, coin, faces_of, images_of, mirrored, parts, split
 from bench_learners.fitting import fit
 from bench_learners.losses import rank_error, towards
-from bench_learners.mixing import MIXING, Mixing, block_sizes, least_squares
 from bench_learners.parameters import AdaptationParameters
+from bench_learners.rearrangement import FACES, Rearrangement, find
 from bench_learners.weights import restored, state_of
 
 if TYPE_CHECKING:
@@ -26,10 +25,12 @@ if TYPE_CHECKING:
 
 Knows = Literal["originals", "people"]
 _MOST_HELD_OUT = 512  # faces at which the training looks for early stopping
-_MOST_MIXED = 192  # faces from which a layer that mixes positions is computed
-_MOST_COMPARED = 64  # faces on which such layers are compared
+_MOST_COMPARED = 64  # faces on which rearrangements are compared
 _CAREFUL_RATE = 3e-4  # of a recogniser that learns from few faces
-_WORTH = 0.5  # A layer that mixes positions must lower the rank error to this share of what it is without one.
+# A rearrangement must lower the rank error to this share of what it is without one, and by at least so much: a network
+# that recognises nearly everybody learns the rest better by itself.
+_WORTH, _LEAST_GAIN = 0.5, 0.05
+_FRONT = "adapted.front."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,12 +42,11 @@ class Lessons:
     targets: Tensor
     learning: NDArray[np.int64]
     held_out: NDArray[np.int64]
+    plugin: str
 
     def uploads(self, rows: NDArray[np.int64]) -> Tensor:
         """Return the uploaded images ``(len(rows), 3, h, w)`` of some faces."""
-        images = self.examples.received(rows).images
-        assert images is not None  # The attacks see images, so the host skips uploads of anything else.
-        return images
+        return images_of(self.examples.received(rows), self.plugin)
 
 
 def lessons(examples: Examples, knows: Knows, share: float, ctx: Context) -> Lessons:
@@ -64,7 +64,11 @@ def lessons(examples: Examples, knows: Knows, share: float, ctx: Context) -> Les
         rows, targets = of_other_pictures(targets, subjects, ctx)
     learning, held_out = split(subjects[rows], share, ctx.generator())
     return Lessons(
-        examples=examples, targets=targets, learning=rows[learning], held_out=rows[held_out][:_MOST_HELD_OUT]
+        examples=examples,
+        targets=targets,
+        learning=rows[learning],
+        held_out=rows[held_out][:_MOST_HELD_OUT],
+        plugin=ctx.plugin,
     )
 
 
@@ -97,59 +101,59 @@ def adapted_weights(params: AdaptationParameters, examples: Examples, knows: Kno
     """Adapt the evaluated network to uploads of auxiliary faces; return its weights, and as ``steps`` the number of
     steps after which it was best on held-out people."""
     known = lessons(examples, knows, params.held_out, ctx)
-    network = Behind(mixing_of(known, ctx) if knows == "originals" else None, ctx.evaluated())
+    network = Behind(rearrangement_of(known, ctx) if knows == "originals" else None, ctx.evaluated())
     best = adapt(network, known, params, ctx)
     return {**state_of(network, "adapted."), "steps": torch.tensor(float(best))}
 
 
 def adapted_embeddings(received: Received, ctx: Context) -> Tensor:
     """Return the embeddings ``(n, d)`` of uploads by the network whose weights `adapted_weights` returned."""
-    front = {name: ctx.state[f"adapted.front.{name}"] for name in MIXING if f"adapted.front.{name}" in ctx.state}
-    network = Behind(Mixing.like(**front) if front else None, ctx.evaluated())
+    rearranged = any(name.startswith(_FRONT) for name in ctx.state)
+    network = Behind(Rearrangement.of_state(ctx.state, _FRONT) if rearranged else None, ctx.evaluated())
     with torch.no_grad():
         found: Tensor = restored(network.to(ctx.device), ctx.state, "adapted.")(received.images)
     return found
 
 
 class Behind(nn.Module):
-    """A recogniser behind a layer that prepares its images; None for a layer that leaves them as they are."""
+    """A recogniser behind a `Rearrangement` of its images; None leaves them as they are."""
 
-    def __init__(self, front: nn.Module | None, network: Any) -> None:
+    def __init__(self, front: Rearrangement | None, network: Any) -> None:
         super().__init__()
-        self.front = front or nn.Identity()
+        self.front = front
         self.network: nn.Module = network
+
+    def prepared(self, images: Tensor) -> Tensor:
+        """Return images as the recogniser gets them, in [0, 1]."""
+        if self.front is None:
+            return images
+        rearranged: Tensor = self.front(images)
+        return rearranged.clamp(0, 1)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the embeddings ``(n, d)`` of images."""
-        found: Tensor = self.network(self.front(images))
+        found: Tensor = self.network(self.prepared(images))
         return found
 
 
-def mixing_of(known: Lessons, ctx: Context) -> Mixing | None:
-    """Return the layer that undoes a fixed permutation of blocks, learnt from uploads and their originals; None if the
-    network recognises held-out people about as well without it.
-
-    The size of the blocks is that with the least squared error on held-out people.
-    """
-    rows, others = known.learning[:_MOST_MIXED], known.held_out[:_MOST_COMPARED]
-    sent, clean = known.uploads(rows), faces_of(known.examples, rows, ctx)
-    uploads, originals = known.uploads(others), faces_of(known.examples, others, ctx)
-    least, best = math.inf, None
-    for block in block_sizes(*sent.shape[2:]):
-        layer = least_squares(sent, clean, block)
-        error = float((layer(uploads) - originals).square().mean())
-        if error < least:
-            least, best = error, layer
-    if best is None:
+def rearrangement_of(known: Lessons, ctx: Context) -> Rearrangement | None:
+    """Return the layer that undoes what the defense does to the places of blocks and pixels, found from uploads and
+    their originals; None if the network recognises held-out people about as well without it."""
+    rows, others = known.learning[:FACES], known.held_out[:_MOST_COMPARED]
+    uploads = known.uploads(others)
+    front = find(
+        known.uploads(rows), faces_of(known.examples, rows, ctx), (uploads, faces_of(known.examples, others, ctx))
+    )
+    if front.trivial:
         return None
     network: Any = ctx.evaluated()
     without, behind = (
-        rank_error(embeddings(Behind(front, network).eval(), uploads), known.targets[others]) for front in (None, best)
+        rank_error(embeddings(Behind(layer, network).eval(), uploads), known.targets[others]) for layer in (None, front)
     )
-    return best if behind < _WORTH * without else None
+    return front if behind < min(_WORTH * without, without - _LEAST_GAIN) else None
 
 
-def adapt(network: nn.Module, known: Lessons, params: AdaptationParameters, ctx: Context) -> int:
+def adapt(network: Behind, known: Lessons, params: AdaptationParameters, ctx: Context) -> int:
     """Train a network in place on uploads and return the number of steps after which it was best on held-out people."""
     generator = ctx.generator()
     rows = batches(known.learning, params.batch, generator)
@@ -157,8 +161,9 @@ def adapt(network: nn.Module, known: Lessons, params: AdaptationParameters, ctx:
 
     def loss(step: int) -> Tensor:
         chosen = next(rows)
-        images = mirrored(known.uploads(chosen), coin(len(chosen), generator))
-        return towards(network(images), known.targets[chosen])
+        # A mirrored upload would have its blocks in another order.
+        images = mirrored(network.prepared(known.uploads(chosen)), coin(len(chosen), generator))
+        return towards(network.network(images), known.targets[chosen])
 
     few = len(known.learning) < params.few
     return fit(

@@ -2,7 +2,6 @@
 
 It is a library for plugins, not a plugin: it registers nothing. This module does not import torch; its submodules do.
 
-- `bench_translation.rearrangement`: undoes a fixed permutation of blocks or pixels, and linear maps within blocks.
 - `bench_translation.networks`: the networks: picture to picture, and embedding to picture.
 - `bench_translation.degradations`: blur, pixelation and noise of random strength.
 - `bench_translation.losses`: the distance of pictures in pixels and in the features of a recognition network.

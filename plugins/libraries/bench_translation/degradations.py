@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
+from bench_blocks import pixelated
 from torch import Tensor
 from torchvision.transforms.functional import gaussian_blur
 
@@ -31,10 +31,7 @@ def _degraded(face: Tensor, scale: float, generator: torch.Generator) -> Tensor:
         radius = min(int(3 * sigma) + 1, min(face.shape[2:]) - 1)
         face = gaussian_blur(face, [2 * radius + 1] * 2, [sigma] * 2)
     elif kind < 0.8:
-        block = max(1, round(scale * _between(_BLOCK, size)))
-        small = F.avg_pool2d(face, block, ceil_mode=True)
-        large = small.repeat_interleave(block, 2).repeat_interleave(block, 3)
-        face = large[..., : face.shape[2], : face.shape[3]]
+        face = pixelated(face, max(1, round(scale * _between(_BLOCK, size))))
     if kind < 0.8 and noisy < 0.5:
         return face
     noise = torch.randn(face.shape, generator=generator).to(face.device)

@@ -9,7 +9,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bench import ContractError
 from bench_translation.public_networks import public_network
 
 if TYPE_CHECKING:
@@ -74,12 +73,3 @@ def _by(model: Model, ctx: Context) -> Seen:
         return maps, (network.from_features(maps[-1], splits[-1]),)
 
     return seen
-
-
-def image_batch(images: Tensor | None, who: str) -> Tensor:
-    """Return received images. Raise `ContractError` if there are none or if they are not finite."""
-    if images is None:
-        raise ContractError(f"{who}: decodes images, and received none; upload images, or use an attack on features")
-    if not torch.isfinite(images).all():
-        raise ContractError(f"{who}: the received images hold values that are NaN or infinite")
-    return images

@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
+from bench_learners.rearrangement import Rearrangement
 from torch import Tensor, nn
 
 from bench import ContractError
-from bench_translation.rearrangement import Rearrangement
 
 _GROUPS = 8
 _SCALES = 4  # The picture is worked on at 1/2, 1/4, 1/8 and 1/16 of its size.

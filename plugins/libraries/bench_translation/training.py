@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import torch
-from bench_learners.examples import batches, coin, faces_of, mirrored, split
+from bench_learners.examples import batches, coin, faces_of, images_of, mirrored, parts, split
 from bench_learners.fitting import fit
+from bench_learners.rearrangement import FACES, find, nothing_rearranged
 from bench_learners.weights import state_of
 from torch import Tensor, nn
 
 from bench import ContractError
 from bench_translation.degradations import degraded
-from bench_translation.losses import PictureLoss, image_batch
+from bench_translation.losses import PictureLoss
 from bench_translation.networks import EmbeddingDecoder, Translator, initialised
-from bench_translation.rearrangement import FACES, find, nothing_rearranged
 
 if TYPE_CHECKING:
     import numpy as np
@@ -64,7 +64,7 @@ class People:
 
     def uploads(self, rows: NDArray[np.int64], step: int = 0) -> Tensor:
         """Return the received images of some of the faces: `Inputs`. Raise `ContractError` if there are none."""
-        return image_batch(self.examples.received(rows).images, self.ctx.plugin)
+        return images_of(self.examples.received(rows), self.ctx.plugin)
 
     def degraded(self, rows: NDArray[np.int64], step: int) -> Tensor:
         """Return some of the faces after random degradations: `Inputs`."""
@@ -143,8 +143,8 @@ def _trained(
         return loss(network(given), target).mean()
 
     def held_out() -> float:
-        parts = [looked_at[i : i + settings.batch] for i in range(0, len(looked_at), settings.batch)]
-        errors = [loss(network(inputs(part, 0)).clamp(0, 1), wanted(part, 0)) for part in parts]
+        looks = parts(looked_at, settings.batch)
+        errors = [loss(network(inputs(part, 0)).clamp(0, 1), wanted(part, 0)) for part in looks]
         return float(torch.cat(errors).mean())
 
     fit(network, step_loss, held_out, steps=settings.steps, rate=settings.rate, patience=_PATIENCE, ctx=ctx)

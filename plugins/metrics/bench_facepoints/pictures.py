@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 
 import torch
 import torch.nn.functional as F
+from bench_blocks import pixelated
 from torch import Tensor
 
 from bench_facepoints.network import INPUT_SIZE
@@ -49,13 +50,6 @@ def blurred(images: Tensor, sigma: float) -> Tensor:
     padded = F.pad(images, (reach, reach, reach, reach), mode="replicate")
     rows = F.conv2d(padded, weight[:, :, None, :], groups=3)
     return F.conv2d(rows, weight[:, :, :, None], groups=3)
-
-
-def pixelated(images: Tensor, block: int) -> Tensor:
-    """Return images whose blocks have their mean colour; ``block`` is their side in pixels."""
-    size = images.shape[-1]
-    small = F.avg_pool2d(images, block, ceil_mode=True, count_include_pad=False)
-    return small.repeat_interleave(block, 2).repeat_interleave(block, 3)[:, :, :size, :size]
 
 
 def degraded(images: Tensor, draws: torch.Generator) -> Tensor:

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from annotated_types import Ge, Gt
+from bench_blocks import pixelated
 from bench_training.data import TrainData, prepare
 from bench_training.export import half_weights, write_model
 from bench_training.jobs import about
@@ -122,7 +123,7 @@ def evaluate(net: FacePoints, data: TrainData, points: Tensor, rows: Any, seed: 
     shown = {
         "as they are": faces,
         "blurred by 2 pixels": pictures.blurred(faces, 2.0),
-        "pixels of 8": pictures.pixelated(faces, 8),
+        "pixels of 8": pixelated(faces, 8),
         "noise of .3": noisy,
     }
     found: dict[str, Any] = {}

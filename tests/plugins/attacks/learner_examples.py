@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from bench_blocks import permute_blocks
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -27,21 +28,27 @@ class Recogniser(nn.Module):
             self.linear.weight.normal_(0, 0.07, generator=torch.Generator().manual_seed(seed))
 
     def forward(self, images: Tensor) -> Tensor:
-        coarse = nn.functional.avg_pool2d(self.norm(images - 0.5), 2)
+        coarse = nn.functional.adaptive_avg_pool2d(self.norm(images - 0.5), SIDE // 2)
         found: Tensor = self.linear(coarse.flatten(1))
         return found
 
 
 class Pictures:
-    """Implements `bench.Examples`: ``each`` pictures of each person, which differ by noise, and what is uploaded."""
+    """Implements `bench.Examples`: ``each`` pictures of each person, ``side`` pixels wide, which differ by noise, and
+    what is uploaded."""
 
     def __init__(
-        self, people: int = 60, each: int = 2, protect: Callable[[Tensor], Tensor] | None = None, seed: int = 0
+        self,
+        people: int = 60,
+        each: int = 2,
+        protect: Callable[[Tensor], Tensor] | None = None,
+        seed: int = 0,
+        side: int = SIDE,
     ) -> None:
         generator = torch.Generator().manual_seed(seed)
         faces = torch.rand(people, 3, SIDE // 2, SIDE // 2, generator=generator).repeat_interleave(each, 0)
         noise = 0.1 * torch.randn(faces.shape, generator=generator)
-        images = nn.functional.interpolate((0.1 + 0.8 * faces + noise).clamp(0, 1), scale_factor=2)
+        images = nn.functional.interpolate((0.1 + 0.8 * faces + noise).clamp(0, 1), size=(side, side))
         self.subjects = np.arange(people).repeat(each) + 1000 * (1 + seed)
         self.images: NDArray[np.uint8] = (255 * images).round().to(torch.uint8).numpy()
         self.attributes: dict[str, Any] = {}
@@ -56,13 +63,9 @@ class Pictures:
         return Received(images=self.sent[torch.from_numpy(np.asarray(rows))])
 
 
-def shuffled_blocks(images: Tensor) -> Tensor:
-    """Return images whose blocks of 4x4 pixels have changed their places, in all images in the same way."""
-    from bench_learners.mixing import to_blocks, with_blocks
-
-    blocks = to_blocks(images, 4)
-    order = torch.randperm(blocks.shape[1], generator=torch.Generator().manual_seed(5))
-    return with_blocks(images, blocks[:, order], 4)
+def shuffled_blocks(images: Tensor, block: int = 4) -> Tensor:
+    """Return images whose blocks have changed their places, in all images in the same way."""
+    return permute_blocks(images, block, 5)
 
 
 def other_colours(images: Tensor) -> Tensor:

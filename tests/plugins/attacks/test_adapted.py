@@ -108,11 +108,46 @@ def test_pairs_undo_a_permutation_of_blocks_by_a_layer_in_front() -> None:
     plain, adapted = separation(attack, shuffled_blocks)
     assert plain < 0.75
     assert adapted > 0.99
-    assert "adapted.front.weights" in learnt(attack, Pictures(protect=shuffled_blocks))
+    assert "adapted.front.between" in learnt(attack, Pictures(protect=shuffled_blocks))
 
 
 def test_no_layer_is_put_in_front_of_what_needs_none() -> None:
-    assert "adapted.front.weights" not in learnt(small(), Pictures())
+    assert "adapted.front.between" not in learnt(small(), Pictures())
+
+
+@pytest.mark.parametrize(
+    ("without", "behind", "used"), [(0.5, 0.2, True), (0.5, 0.3, False), (0.06, 0.0, True), (0.04, 0.0, False)]
+)
+def test_a_layer_must_help_the_network_on_held_out_people(
+    without: float, behind: float, used: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It halves the rank error and lowers it by .05, or it is left out."""
+    from bench_learners import recognition
+
+    errors = iter([without, behind])
+    monkeypatch.setattr(recognition, "rank_error", lambda found, wanted: next(errors))
+    state = learnt(small(steps=1), Pictures(people=20, protect=shuffled_blocks))
+    assert any(name.startswith("adapted.front.") for name in state) == used
+
+
+def test_faces_are_mirrored_after_their_blocks_are_in_order() -> None:
+    """A mirrored upload would have its blocks in another order, and the network would learn from no face."""
+    seen: list[torch.Tensor] = []
+
+    class Watched(Recogniser):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            if self.training:
+                seen.append(images)
+            return super().forward(images)
+
+    examples = Pictures(protect=shuffled_blocks)
+    learnt(small(steps=4), examples, network=Watched())
+    faces = examples.clean(slice(None))
+    both = torch.cat([faces, faces.flip(-1)])[None].flatten(2)
+    apart = (torch.cat(seen).flatten(1)[:, None] - both).abs().amax(2).min(1)
+    assert len(apart.values) == 4 * 16
+    assert float(apart.values.max()) < 0.01
+    assert (apart.indices >= len(faces)).any()
 
 
 def test_an_adversary_who_knows_people_never_uses_the_original() -> None:
@@ -204,7 +239,7 @@ def test_few_faces_are_learnt_carefully() -> None:
     """Batch normalisation keeps its statistics, and no weight moves by more than the small rate in a step."""
     before = Recogniser().state_dict()
     examples = Pictures(people=20, protect=other_colours)
-    careful, bold = (learnt(small(steps=2, few=few, rate=0.02), examples) for few in (400, 0))
+    careful, bold = (learnt(small(learns="people", steps=2, few=few, rate=0.02), examples) for few in (400, 0))
     moved = [
         (state["adapted.network.linear.weight"] - before["linear.weight"]).abs().max() for state in (careful, bold)
     ]

@@ -234,7 +234,7 @@ def test_the_public_network_is_compared_beside_pixels() -> None:
 def test_uploads_without_images_are_named() -> None:
     examples = Learning()
     examples.received = lambda rows, upload=0: Received()  # type: ignore[method-assign]
-    with pytest.raises(ContractError, match="attack x: decodes images, and received none"):
+    with pytest.raises(ContractError, match="attack x: works on images, and received none"):
         Decoder(**FEW).fit(examples, context())
 
 

@@ -8,15 +8,14 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from bench_learners.examples import batches, coin, mirrored, split
+from bench_learners.examples import batches, coin, images_of, mirrored, split
 from bench_learners.fitting import fit
 from bench_learners.heads import Head, Trunk
 from bench_learners.losses import rank_error, towards
-from bench_learners.mixing import MIXING, Mixing, block_sizes, least_squares, to_blocks, with_blocks
 from bench_learners.weights import restored, state_of
 from torch import Tensor, nn
 
-from bench import Context, ContractError, DataError
+from bench import Context, ContractError, DataError, Received
 
 
 def generator(seed: int = 1) -> torch.Generator:
@@ -76,6 +75,18 @@ def test_chosen_images_are_mirrored() -> None:
     assert torch.equal(found[0], images[0])
     assert torch.equal(found[1, 0, 0], torch.tensor([8.0, 7.0, 6.0]))
     assert 300 < int(coin(1000, generator()).sum()) < 700
+
+
+# ---- what is received ------------------------------------------------------------------------------------------------
+
+
+def test_images_that_are_missing_or_no_numbers_are_named() -> None:
+    with pytest.raises(ContractError, match="attack x: works on images, and received none; upload images"):
+        images_of(Received(), "attack x")
+    with pytest.raises(ContractError, match="attack x: the received images hold values that are NaN"):
+        images_of(Received(images=torch.full((1, 3, 2, 2), torch.nan)), "attack x")
+    images = torch.rand(2, 3, 4, 4)
+    assert images_of(Received(images=images), "attack x") is images
 
 
 # ---- losses ----------------------------------------------------------------------------------------------------------
@@ -243,64 +254,11 @@ def test_weights_that_are_not_finite_are_an_error() -> None:
         state_of(network)
 
 
-# ---- a layer that mixes positions ------------------------------------------------------------------------------------
+# ---- a new head ------------------------------------------------------------------------------------------------------
 
 
 def random_images(n: int, side: int = 8, seed: int = 0) -> Tensor:
     return torch.rand(n, 3, side, side, generator=generator(seed))
-
-
-def test_blocks_are_cut_row_by_row_and_joined_again() -> None:
-    images = random_images(2)
-    blocks = to_blocks(images, 4)
-    assert blocks.shape == (2, 4, 48)
-    assert torch.equal(blocks[1, 1].reshape(3, 4, 4), images[1, :, :4, 4:])
-    assert torch.equal(with_blocks(torch.zeros_like(images), blocks, 4), images)
-
-
-def test_what_is_left_over_beside_whole_blocks_stays() -> None:
-    images = random_images(2, side=10)
-    found = with_blocks(images, torch.zeros_like(to_blocks(images, 4)), 4)
-    assert not found[..., :8, :8].any()
-    assert torch.equal(found[..., 8:, :], images[..., 8:, :])
-    assert torch.equal(found[..., 8:], images[..., 8:])
-
-
-def test_an_image_holds_4_to_1024_blocks() -> None:
-    assert block_sizes(112, 112) == range(4, 57)
-    assert block_sizes(112, 96) == range(4, 49)
-    assert block_sizes(8, 8) == range(1, 5)
-    assert not block_sizes(1, 1)
-
-
-@pytest.mark.parametrize("side", [8, 10])
-def test_a_permutation_of_blocks_is_undone_on_other_images(side: int) -> None:
-    order = torch.tensor([2, 0, 3, 1])
-
-    def protected(images: Tensor) -> Tensor:
-        return with_blocks(images, to_blocks(images, 4)[:, order], 4)
-
-    images, others = random_images(60, side), random_images(5, side, seed=2)
-    layer = least_squares(protected(images), images, 4)
-    assert torch.allclose(layer(protected(others)), others, atol=0.02)
-    assert torch.allclose(layer.state_dict()["weights"], torch.eye(4)[order.argsort()], atol=0.02)
-    again = Mixing.like(**{name: layer.state_dict()[name] for name in MIXING})
-    assert torch.equal(again(others), layer(others))
-
-
-def test_uploads_that_say_nothing_become_the_mean_face() -> None:
-    images = random_images(30)
-    grey = torch.full_like(images, 0.4)
-    layer = least_squares(grey, images, 4)
-    assert torch.allclose(layer(grey[:1])[0], images.mean(0), atol=1e-4)
-
-
-def test_a_new_layer_changes_nothing() -> None:
-    images = random_images(3)
-    assert torch.equal(Mixing((3, 8, 8), 4)(images), images)
-
-
-# ---- a new head ------------------------------------------------------------------------------------------------------
 
 
 def trunk_network() -> nn.Sequential:

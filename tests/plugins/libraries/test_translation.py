@@ -1,4 +1,4 @@
-"""Networks that make faces: rearrangements found exactly, pictures of any size, losses by hand, degradations."""
+"""Networks that make faces: pictures of any size, losses by hand, degradations."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ import sys
 import pytest
 import torch
 import torch.nn.functional as F
+from bench_blocks import permute_blocks
+from bench_learners.rearrangement import find, nothing_rearranged
 from bench_translation.degradations import degraded
-from bench_translation.losses import PictureLoss, image_batch
+from bench_translation.losses import PictureLoss
 from bench_translation.networks import EmbeddingDecoder, Translator, embedding_decoder_of, initialised, translator_of
 from bench_translation.public_networks import public_network
-from bench_translation.rearrangement import Rearrangement, find, nothing_rearranged
 from torch import Tensor
 
 from bench import ContractError
@@ -28,81 +29,9 @@ def generator(seed: int = 1) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def blocks(images: Tensor, size: int) -> Tensor:
-    """Cut pictures into blocks ``(n, p, 3, size, size)``."""
-    cut = images.unfold(2, size, size).unfold(3, size, size)
-    return cut.permute(0, 2, 3, 1, 4, 5).flatten(1, 2)
-
-
-def joined(cut: Tensor, side: int) -> Tensor:
-    n, p, _, size, _ = cut.shape
-    rows = side // size
-    return cut.reshape(n, rows, p // rows, 3, size, size).permute(0, 3, 1, 4, 2, 5).reshape(n, 3, side, side)
-
-
-def permuted(images: Tensor, size: int) -> Tensor:
-    cut = blocks(images, size)
-    return joined(cut[:, torch.randperm(cut.shape[1], generator=generator())], images.shape[2])
-
-
-def found(protect: object, images: Tensor) -> tuple[Rearrangement, Tensor]:
-    """What is found on some pictures, and what it makes of others."""
-    shown, chosen_on, new = images[:20], images[20:30], images[30:]
-    front = find(protect(shown), shown, (protect(chosen_on), chosen_on))  # type: ignore[operator]
-    return front, front(protect(new)) - new  # type: ignore[operator]
-
-
 def test_it_registers_nothing_and_imports_without_torch() -> None:
     code = "import sys, bench_translation, bench_translation.public_networks; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
-
-
-# ---- rearrangement ---------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("size", [1, 2, 3, 4, 8, 12])
-def test_a_permutation_of_blocks_is_undone_exactly(size: int) -> None:
-    front, rest = found(lambda x: permuted(x, size), faces())
-    torch.testing.assert_close(rest, torch.zeros_like(rest), atol=1e-5, rtol=0)
-    assert not front.in_order
-
-
-def test_blocks_beside_which_something_is_left_over_are_undone() -> None:
-    def protect(x: Tensor) -> Tensor:
-        made = x.clone()
-        made[..., :20, :20] = permuted(x[..., :20, :20], 10)
-        return made
-
-    _, rest = found(protect, faces(side=(23, 23)))
-    torch.testing.assert_close(rest, torch.zeros_like(rest), atol=1e-5, rtol=0)
-
-
-def test_a_shuffle_and_inversion_within_blocks_is_undone() -> None:
-    order, inverted = torch.randperm(48, generator=generator()), torch.rand(48, generator=generator()) < 0.5
-
-    def protect(x: Tensor) -> Tensor:
-        cut = blocks(x, 4)
-        values = cut.flatten(2)[..., order]
-        return joined(torch.where(inverted, 1 - values, values).view_as(cut), 24)
-
-    front, rest = found(protect, faces())
-    assert int(front.block) == 4
-    assert float(rest.square().mean()) < 1e-4
-
-
-def test_pictures_that_are_faces_already_are_left_alone() -> None:
-    front, rest = found(lambda x: x, faces())
-    assert front.trivial
-    assert front.in_order
-    assert float(rest.abs().max()) == 0
-
-
-def test_pictures_that_show_nothing_of_the_face_give_no_face() -> None:
-    noise = faces(seed=9)
-    front = find(noise[:20], faces()[:20], (noise[20:30], faces()[20:30]))
-    error = (front(noise[30:]) - faces()[30:]).square().mean()
-    mean_face = (faces()[:20].mean(0) - faces()[30:]).square().mean()
-    assert error > 0.9 * mean_face
 
 
 # ---- networks --------------------------------------------------------------------------------------------------------
@@ -118,7 +47,7 @@ def test_pictures_keep_their_size_and_start_as_they_are(side: tuple[int, int]) -
 
 def test_a_translator_comes_back_from_its_state() -> None:
     images = faces(30)
-    network = Translator(find(permuted(images, 8), images, (permuted(images, 8), images)), 8)
+    network = Translator(find(permute_blocks(images, 8, 1), images, (permute_blocks(images, 8, 1), images)), 8)
     state = {f"start.{name}": value.clone() for name, value in network.state_dict().items()}
     again = translator_of({**state, "other.x": torch.zeros(1)}, 8, "attack x", "start.")
     torch.testing.assert_close(again(images), network.eval()(images))
@@ -157,13 +86,6 @@ def test_features_count_relative_to_the_wanted_ones_and_embeddings_by_their_cosi
     # pixels: 20 * 2/3; features: .5 * (2/3) / (1/3); orthogonal embeddings: 1
     torch.testing.assert_close(PictureLoss(seen)(made, wanted), torch.tensor([20 * 2 / 3 + 1 + 1]))
     torch.testing.assert_close(PictureLoss(seen)(wanted, wanted), torch.zeros(1))
-
-
-def test_images_that_are_missing_or_no_numbers_are_named() -> None:
-    with pytest.raises(ContractError, match="attack x: decodes images, and received none"):
-        image_batch(None, "attack x")
-    with pytest.raises(ContractError, match="attack x: the received images hold values that are NaN"):
-        image_batch(torch.full((1, 3, 2, 2), torch.nan), "attack x")
 
 
 def test_a_network_that_is_not_installed_is_named_with_the_nearest() -> None:

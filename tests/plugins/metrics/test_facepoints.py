@@ -11,6 +11,7 @@ import bench_facepoints
 import numpy as np
 import pytest
 import torch
+from bench_blocks import pixelated
 from bench_facepoints import FaceDetected, FaceKept, LandmarkDistance, detectors, pictures
 from bench_facesets.alignment.detect import Face
 from bench_synthfaces import SynthLfw, SynthTraining
@@ -135,7 +136,7 @@ def test_blocks_are_permuted_and_pixels_are_means() -> None:
     permuted = pictures.permuted(images, 4, torch.Generator().manual_seed(1))
     assert not torch.equal(permuted, images)
     torch.testing.assert_close(permuted.flatten(1).sort().values, images.flatten(1).sort().values)
-    coarse = pictures.pixelated(images, 4)
+    coarse = pixelated(images, 4)
     torch.testing.assert_close(coarse[0, 1, 4:8, 8:12], images[0, 1, 4:8, 8:12].mean().expand(4, 4))
 
 

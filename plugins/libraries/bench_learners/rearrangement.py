@@ -1,14 +1,16 @@
-"""Undoes a fixed permutation of blocks or pixels, and a fixed linear map within blocks, found from pairs of pictures.
+"""Undoes fixed permutations and mixtures of blocks or pixels, and fixed linear maps within blocks, found from pairs.
 
 A convolution cannot move content across a picture, so a network of convolutions cannot undo a permutation of blocks,
 which humans and recognisers cannot read and which protects nothing (block-wise learnable encryption: Tanaka 2018; how
 it is broken: Chang and Li 2020, "Attacks on image encryption schemes for privacy-preserving deep neural networks"). The
-permutation, though, is found without descent: content that comes from one place varies together over faces.
+permutation, though, is found without descent: content that comes from one place varies together over faces. What maps
+blocks linearly is found in closed form.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from typing import NamedTuple
 
 import torch
@@ -22,25 +24,33 @@ _MOST_PLACES = 20_000  # More blocks than these are not matched: it would take m
 _CHUNK = 1024  # So many positions are compared with all others at a time.
 _RIDGE = 1e-3  # of the mean variance of the values within a block
 _TINY = 1e-12
+_MOST_MIXED = 1024  # More blocks than these are not mixed: there would be more weights than can be learnt.
 _GAIN = 0.99  # A candidate must have less than this share of the error of the simpler ones.
+_GAIN_OF_MIXTURE = 0.5  # A mixture has many weights and also takes noise away, as the network behind it does better.
 
 
 class Found(NamedTuple):
-    """A rearrangement: ``block`` is the side of a block in pixels, ``source (p,)`` the place from which the content of
-    each block comes, and ``within (d, d)`` a linear map of the ``d = 3 block^2`` values of a block, empty if there is
-    none."""
+    """A rearrangement: ``block`` is the side of a block in pixels, and ``within (d, d)`` a linear map of the
+    ``d = 3 block^2`` values of a block, empty if there is none. ``between`` says where the content of each of ``p``
+    blocks comes from: from one place, int64 ``(p,)``, or from all blocks with the weights ``(p, p)`` of a mixture."""
 
     block: int
-    source: Tensor
+    between: Tensor
     within: Tensor
+
+    @property
+    def mixes(self) -> bool:
+        """Whether each block is a weighted sum of all blocks."""
+        return self.between.ndim == 2
 
 
 class Rearrangement(nn.Module):
-    """Turns pictures ``(n, 3, h, w)`` into pictures of the same size, of which each block has its content from one
-    place. What is left over beside whole blocks remains as it is."""
+    """Turns pictures ``(n, 3, h, w)`` into pictures of the same size whose blocks come from other places, as `Found`
+    says. What is left over beside whole blocks remains in its place. Nothing of it is trained: all tensors are
+    buffers."""
 
     block: Tensor
-    source: Tensor
+    between: Tensor
     within: Tensor
     mean_in: Tensor
     mean_out: Tensor
@@ -48,26 +58,30 @@ class Rearrangement(nn.Module):
     def __init__(self, found: Found, mean_in: Tensor, mean_out: Tensor) -> None:
         super().__init__()
         self.register_buffer("block", torch.tensor(float(found.block)))
-        self.register_buffer("source", found.source.float())
+        self.register_buffer("between", found.between.float())
         self.register_buffer("within", found.within)
         self.register_buffer("mean_in", mean_in)
         self.register_buffer("mean_out", mean_out)
-        self.in_order = torch.equal(found.source.cpu(), torch.arange(len(found.source)))
+        self.in_order = torch.equal(found.between.cpu(), torch.arange(len(found.between)))
         self.trivial = self.in_order and not found.within.numel()
 
     @classmethod
     def of_state(cls, state: Mapping[str, Tensor], prefix: str) -> Rearrangement:
         """Return the rearrangement whose buffers a state dict holds under names with this prefix."""
-        held = {name: state[prefix + name] for name in ("block", "source", "within", "mean_in", "mean_out")}
-        found = Found(int(held["block"]), held["source"].long(), held["within"])
-        return cls(found, held["mean_in"], held["mean_out"])
+        held = {name: state[prefix + name] for name in ("block", "between", "within", "mean_in", "mean_out")}
+        return cls(_found(held["block"], held["between"], held["within"]), held["mean_in"], held["mean_out"])
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the rearranged pictures."""
         if self.trivial:
             return images
-        found = Found(int(self.block), self.source.long(), self.within)
+        found = _found(self.block, self.between, self.within)
         return _rearranged(images - self.mean_in, found) + self.mean_out
+
+
+def _found(block: Tensor, between: Tensor, within: Tensor) -> Found:
+    """Return what the buffers of a `Rearrangement` hold."""
+    return Found(int(block), between if between.ndim == 2 else between.long(), within)
 
 
 def nothing_rearranged(mean: Tensor) -> Rearrangement:
@@ -88,19 +102,36 @@ def find(inputs: Tensor, faces: Tensor, chosen_on: tuple[Tensor, Tensor]) -> Rea
     held_x, held_y = chosen_on[0][:FACES] - mean_in, chosen_on[1][:FACES] - mean_out
     h, w = x.shape[2:]
     nothing = Found(1, torch.arange(h * w, device=x.device), x.new_empty(0))
-    best, least = nothing, _error(held_x, held_y)
-    for candidate in _candidates(x, y):
-        error = _error(_rearranged(held_x, candidate), held_y)
+    least, best = _nearest(chain([nothing], _moves(x, y)), held_x, held_y)
+    error, mixture = _nearest(chain([best], _mixtures(x, y)), held_x, held_y)
+    return Rearrangement(mixture if error < _GAIN_OF_MIXTURE * least else best, mean_in, mean_out)
+
+
+def _nearest(candidates: Iterable[Found], x: Tensor, y: Tensor) -> tuple[float, Found]:
+    """Return the least error of centred pictures ``x`` after a candidate, and the candidate; of about equally good
+    ones that which comes first."""
+    others = iter(candidates)
+    best = next(others)
+    least = _error(_rearranged(x, best), y)
+    for candidate in others:
+        error = _error(_rearranged(x, candidate), y)
         if error < _GAIN * least:
-            best, least = candidate, error
-    return Rearrangement(best, mean_in, mean_out)
+            least, best = error, candidate
+    return least, best
 
 
-def _candidates(x: Tensor, y: Tensor) -> Iterator[Found]:
-    """Yield rearrangements of centred pictures ``x`` towards ``y``, the simpler ones first."""
+def _sizes(images: Tensor, most: int) -> list[int]:
+    """Return the sides of blocks of which pictures ``(n, 3, h, w)`` hold at least 4 and at most ``most``."""
+    h, w = images.shape[2:]
+    return [size for size in range(1, min(h, w) // 2 + 1) if (h // size) * (w // size) <= most]
+
+
+def _moves(x: Tensor, y: Tensor) -> Iterator[Found]:
+    """Yield rearrangements of centred pictures ``x`` towards ``y`` in which each block comes from one place, the
+    simpler ones first."""
     matched = dict[int, Tensor]()
     h, w = x.shape[2:]
-    sizes = [size for size in range(1, min(h, w) // 2 + 1) if (h // size) * (w // size) <= _MOST_PLACES]
+    sizes = _sizes(x, _MOST_PLACES)
     for block in sizes:
         few = slice(_MATCHED_FINE if block < _FINE else _MATCHED)
         blocks = _blocks(x[few], block), _blocks(y[few], block)
@@ -112,7 +143,15 @@ def _candidates(x: Tensor, y: Tensor) -> Iterator[Found]:
         by_mean = _sources(_means(a), _means(b))
         different = {tuple(source.tolist()): source for source in (in_order, matched[block], by_mean)}
         for source in different.values():
-            yield Found(block, source, _linear_map(a[:, source], b))
+            yield Found(block, source, _linear_map(a[:, source].flatten(0, 1), b.flatten(0, 1)))
+
+
+def _mixtures(x: Tensor, y: Tensor) -> Iterator[Found]:
+    """Yield the best mixture of all blocks of centred pictures ``x`` towards ``y``, for each size of blocks."""
+    for block in _sizes(x, _MOST_MIXED):
+        # One row for each value of a block in each picture, with the values of all blocks there.
+        a, b = (_blocks(images[:_MATCHED], block).transpose(1, 2).flatten(0, 1) for images in (x, y))
+        yield Found(block, _linear_map(a, b).T, x.new_empty(0))
 
 
 def _blocks(images: Tensor, size: int) -> Tensor:
@@ -134,7 +173,8 @@ def _assembled(blocks: Tensor, images: Tensor, size: int) -> Tensor:
 
 
 def _rearranged(images: Tensor, found: Found) -> Tensor:
-    blocks = _blocks(images, found.block)[:, found.source]
+    blocks = _blocks(images, found.block)
+    blocks = found.between @ blocks if found.mixes else blocks[:, found.between]
     if found.within.numel():
         blocks = blocks @ found.within
     return _assembled(blocks, images, found.block)
@@ -155,11 +195,11 @@ def _sources(x: Tensor, y: Tensor) -> Tensor:
 
 
 def _linear_map(x: Tensor, y: Tensor) -> Tensor:
-    """Return the map ``(d, d)`` that takes blocks ``x (n, p, d)`` nearest to ``y (n, p, d)`` (ridge regression)."""
-    a, b = x.flatten(0, 1), y.flatten(0, 1)
-    gram = a.T @ a
+    """Return the map ``(d, d)`` that takes the rows of ``x (n, d)`` nearest to those of ``y (n, d)`` (ridge
+    regression)."""
+    gram, cross = x.T @ x, x.T @ y
     ridge = _RIDGE * gram.diagonal().mean() + _TINY
-    found: Tensor = torch.linalg.solve(gram + ridge * torch.eye(len(gram), device=x.device), a.T @ b)
+    found: Tensor = torch.linalg.solve(gram + ridge * torch.eye(len(gram), device=x.device), cross)
     return found
 
 
