@@ -12,6 +12,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from bench_learners.blocks import to_blocks, with_blocks
+
 _RIDGE = 1e-3  # of the mean variance of the pixels, added to the diagonal of the normal equations
 _MOST_BLOCKS = 1024
 MIXING = ("weights", "constant", "block")  # the buffers of the layer
@@ -67,22 +69,3 @@ def least_squares(uploads: Tensor, originals: Tensor, block: int) -> Mixing:
     moved = weights @ to_blocks(mean_sent[None], block)[0]
     constant = mean_clean - with_blocks(mean_clean[None], moved[None], block)[0]
     return Mixing.like(weights=weights, constant=constant, block=torch.tensor(block))
-
-
-def to_blocks(images: Tensor, block: int) -> Tensor:
-    """Return the whole blocks of images ``(n, c, h, w)`` from the top left, row by row, as ``(n, number of blocks,
-    values of a block)``."""
-    n, c, h, w = images.shape
-    rows, columns = h // block, w // block
-    cut = images[..., : rows * block, : columns * block].reshape(n, c, rows, block, columns, block)
-    return cut.permute(0, 2, 4, 1, 3, 5).reshape(n, rows * columns, c * block * block)
-
-
-def with_blocks(images: Tensor, blocks: Tensor, block: int) -> Tensor:
-    """Return copies of images ``(n, c, h, w)`` with these blocks in place of those that `to_blocks` returns."""
-    n, c, h, w = images.shape
-    rows, columns = h // block, w // block
-    whole = blocks.reshape(n, rows, columns, c, block, block).permute(0, 3, 1, 4, 2, 5)
-    result = images.clone()
-    result[..., : rows * block, : columns * block] = whole.reshape(n, c, rows * block, columns * block)
-    return result

@@ -8,11 +8,12 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from bench_learners.blocks import to_blocks, with_blocks
 from bench_learners.examples import batches, coin, mirrored, split
 from bench_learners.fitting import fit
 from bench_learners.heads import Head, Trunk
 from bench_learners.losses import rank_error, towards
-from bench_learners.mixing import MIXING, Mixing, block_sizes, least_squares, to_blocks, with_blocks
+from bench_learners.mixing import MIXING, Mixing, block_sizes, least_squares
 from bench_learners.weights import restored, state_of
 from torch import Tensor, nn
 
