@@ -58,7 +58,7 @@ class Pictures:
 
 def shuffled_blocks(images: Tensor) -> Tensor:
     """Return images whose blocks of 4x4 pixels have changed their places, in all images in the same way."""
-    from bench_learners.mixing import to_blocks, with_blocks
+    from bench_learners.blocks import to_blocks, with_blocks
 
     blocks = to_blocks(images, 4)
     order = torch.randperm(blocks.shape[1], generator=torch.Generator().manual_seed(5))
