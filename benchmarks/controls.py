@@ -26,6 +26,7 @@ from scipy.stats import binom, binomtest
 
 from bench.analysis.rows import Rows
 from bench.analysis.tables.assessed_defense import Assessment
+from bench.analysis.tables.goals import purpose_of
 from bench.store.reading import RunResults
 from bench.store.run_folders import find_run
 
@@ -79,7 +80,8 @@ def judged(run: Path, seeds: int) -> Alarms:
     raised, by_attack = 0, Counter[tuple[str, str]]()
     for number in range(seeds):
         rows = Rows(OneRepeat(run, number))
-        entry = Assessment(rows, rows.cells, rows.cells[0].goal).entry
+        goal = rows.cells[0].goal
+        entry = Assessment(rows, rows.cells, goal, purpose_of(rows, goal)).entry
         found = {(attack.label, attack.channel) for attack in entry.attacks if attack.leaks}
         by_attack.update(found)
         raised += bool(found)

@@ -141,7 +141,7 @@ def links(scene: Scene, rng: np.random.Generator) -> Iterator[AgainstChance]:
     same = np.arange(n) % 4 < 2 if scene.twice else np.arange(n) % 2 == 0
     other = np.where(same, person, person + n)
     known, group = people_groups(person, other)
-    of_left, of_right = (group[np.searchsorted(known, side)] for side in (person, other))
+    of_left, of_right = (np.searchsorted(known, side) for side in (person, other))
     partner = other_pairs(person, other, rng.permutation(n))
     there = partner >= 0
     common = _embeddings(2 * n, rng)[:, 0]
@@ -158,7 +158,7 @@ def links(scene: Scene, rng: np.random.Generator) -> Iterator[AgainstChance]:
             np.concatenate([of_left[~same], of_left[there]]),
             np.concatenate([of_right[~same], of_right[partner[there]]]),
         )
-        kappa = thresholds_without(*seen, groups=int(group.max()) + 1, fmr=0.01)[0][of_left]
+        kappa = thresholds_without(*seen, group, fmr=0.01).kappa[group[of_left]]
         linked = np.where(same, score > kappa, np.nan), np.where(there, permuted > kappa, np.nan)
         yield _paired(person, other, *linked, share=True)
         areas = (np.where(same, pair_auc(values, score[~same]), np.nan) for values in (score, permuted))

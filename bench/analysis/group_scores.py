@@ -17,6 +17,7 @@ from bench.analysis.sample_metric import SampleMetric
 from bench.analysis.sample_values import OperatingPoint
 from bench.analysis.shuffle_tests import GroupGap
 from bench.analysis.table_model import Measurement, absent
+from bench.core.text import plural
 
 FEWEST = 5  # A gap needs so many people with scores, inside the group and outside.
 _AT = OperatingPoint()
@@ -78,7 +79,8 @@ class GroupScores:
             return absent("undefined", "the group or the rest has no scores")
         fewer = min(inside.people, rest.people)
         if fewer < FEWEST:
-            return absent("too few people", f"{fewer} people have scores on one side, and {FEWEST} are needed")
+            who = plural(fewer, "person", "people")
+            return absent("too few people", f"one side has scores of {who}, and {FEWEST} are needed")
         low, high = None, None
         if self.metric.share:
             low, high = newcombe(inside, rest) or (None, None)

@@ -38,12 +38,12 @@ class Attack:
     """What an adversary does with the uploads that it receives.
 
     - ``sees``: what the adversary must know: the uploaded ``images``; ``features`` of the shallow model; the
-      ``representation`` that a defense sends; ``pairs`` of
-      features and images for training; ``shallow_weights``, which allows ``ctx.shallow``; the ``full_model`` of the
-      authorised service, which allows ``ctx.network`` (an insider); the ``labels`` of the faces that it learns from,
-      which are `Examples.subjects` and `Examples.attributes`; a ``recogniser`` of its own, which is the evaluated model
-      and allows ``ctx.evaluated`` in an attack that outputs attributes; several ``uploads`` of one face; the
-      ``defense`` itself, which allows ``ctx.defense`` in `fit` if `budget` names ``queries``
+      ``representation`` that a defense sends; ``pairs`` of features and images for training; ``shallow_weights``, which
+      allows ``ctx.shallow``; the ``full_model`` of the authorised service, which allows ``ctx.network`` (an insider);
+      the ``labels`` of the faces that it learns from, which are `Examples.subjects` and `Examples.attributes`; a
+      ``recogniser`` of its own, which is the evaluated model and allows ``ctx.evaluated`` in an attack that outputs
+      attributes; several ``uploads`` of one face; the ``defense`` itself, which allows ``ctx.defense`` in `fit` if
+      `budget` names ``queries``
     - ``outputs``: ``recognition`` if the uploads are recognised: by the evaluated model as it is, unless the attack
       implements `embed` or `enrol`; ``images`` if the attack implements `reconstruct`, ``attributes`` if it implements
       `estimate`, ``links`` if it says whether two uploads show one person (`link`)

@@ -249,8 +249,8 @@ class ExperimentPlanner:
         """Return why an attack cannot embed pictures beside the recogniser of a defense; None if it can."""
         if evaluated is None or evaluated.kind != "defense":
             return None
-        adapts = self.adversaries.embeds(attack) or self.adversaries.recognises(attack)
-        if self.instances.of(attack).outputs != "links" and not adapts:
+        uses_model = self.adversaries.embeds(attack) or self.adversaries.recognises(attack)
+        if self.instances.of(attack).outputs != "links" and not uses_model:
             return None
         return f"{attack.label} embeds pictures with an evaluated model, and {evaluated.label} is no such model"
 

@@ -121,7 +121,7 @@ def test_a_group_of_few_people_has_no_gap(written: Written) -> None:
     answer = entry(exposed(Rows(results)), "group: small").answers["leakage"]
     assert answer.split.inside.value == 1.0
     assert (answer.split.gap.status, answer.test) == ("too few people", None)
-    assert answer.split.gap.reason == "4 people have scores on one side, and 5 are needed"
+    assert answer.split.gap.reason == "one side has scores of 4 people, and 5 are needed"
 
 
 def test_the_export_holds_a_record_for_each_number(written: Written) -> None:

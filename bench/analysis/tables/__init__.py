@@ -74,7 +74,7 @@ TABLES: Mapping[str, TableKind] = {
     "images": TableKind(about="SSIM and PSNR beside their baselines", build=partial(_of_matrices, image_table)),
     "reconstruction": TableKind(about="every reconstruction attack by itself", build=attack_tables),
     "linkage": TableKind(about="can two uploads of one person be linked?", build=linkage_tables),
-    "kept": TableKind(about="what pictures keep on which nobody should recognise the person", build=kept_tables),
+    "kept": TableKind(about="what anonymised pictures keep: a face, its look, attributes", build=kept_tables),
     "attributes": TableKind(
         about="attribute estimation beyond Table VIII", build=partial(attribute_tables, number=None)
     ),
@@ -91,7 +91,7 @@ NAMES = (*TABLES, *WHOLE)
 
 def tables_of(rows: Rows, experiment: str) -> list[Table]:
     """Build all tables of an experiment, in the order of `TABLES`."""
-    made = [_told(rows, table) for kind in TABLES.values() for table in kind.build(rows, experiment)]
+    made = [_with_leaks(rows, table) for kind in TABLES.values() for table in kind.build(rows, experiment)]
     return marked(rows, made)
 
 
@@ -119,16 +119,16 @@ def _built(rows: Rows, name: str) -> list[Table]:
     if name in WHOLE:
         return list(WHOLE[name](rows))
     made = [table for experiment in rows.experiments for table in TABLES[name].build(rows, experiment)]
-    return marked(rows, [_told(rows, table) for table in made])
+    return marked(rows, [_with_leaks(rows, table) for table in made])
 
 
-def _told(rows: Rows, table: Table) -> Table:
+def _with_leaks(rows: Rows, table: Table) -> Table:
     """Return a summary with the channels in which each of its defenses leaks; any other table as it is."""
     if table.name != "summary":
         return table
-    said = leaking(rows)
+    leaks = leaking(rows)
     groups = [
-        replace(g, rows=[replace(r, flags=[*r.flags, said[r.defense]]) if r.defense in said else r for r in g.rows])
+        replace(g, rows=[replace(r, flags=[*r.flags, leaks[r.defense]]) if r.defense in leaks else r for r in g.rows])
         for g in table.groups
     ]
     return replace(table, groups=groups)

@@ -33,7 +33,7 @@ class ControlResult:
     @property
     def words(self) -> str:
         """The result as a sentence."""
-        found = self.wrong or f"So it is for {plural(self.tried, 'attacker')}"
+        found = self.wrong or f"{plural(self.tried, 'attacker')} did as expected"
         return f"{self.name}: {self.expected}. {found}."
 
 

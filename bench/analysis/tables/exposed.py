@@ -31,7 +31,7 @@ from bench.core.text import plural
 
 Asked = Literal["leakage", "utility"]
 MORE_EXPOSED, SERVED_WORSE = "more exposed", "served worse"
-_FLAGS: Mapping[Asked, str] = {"leakage": MORE_EXPOSED, "utility": SERVED_WORSE}
+FLAGS: Mapping[Asked, str] = {"leakage": MORE_EXPOSED, "utility": SERVED_WORSE}
 _UNTESTED = "there is nothing to test"
 P_VALUE = TableMetric(label="p", digits=3, bounds=(0.0, 1.0))
 
@@ -67,7 +67,7 @@ class ExposedEntry:
     @property
     def flags(self) -> list[str]:
         """The conclusions as text."""
-        return [flag for asked, flag in _FLAGS.items() if asked in self.answers and self.answers[asked].flagged]
+        return [flag for asked, flag in FLAGS.items() if asked in self.answers and self.answers[asked].flagged]
 
 
 def exposed(rows: Rows) -> list[ExposedEntry]:
@@ -150,7 +150,7 @@ def _tested(
     family."""
     index, strata = people
     found: dict[tuple[int, Asked], ShuffleTest] = {}
-    for asked in _FLAGS:
+    for asked in FLAGS:
         family: dict[int, GroupGap] = {}
         for i, (kind, group, scores) in enumerate(made):
             own = scores.get(asked)
@@ -216,7 +216,7 @@ def _columns(utility: TableMetric) -> list[Column]:
 def row_of_entry(entry: ExposedEntry, *, named: bool = True) -> Row:
     """Return the row of a group under a defense; ``named``: whether its label begins with the defense."""
     measurements: list[Measurement] = []
-    for asked in _FLAGS:
+    for asked in FLAGS:
         answer = entry.answers.get(asked)
         if answer is None:
             measurements += [absent("missing", f"{asked} was not measured")] * 4
@@ -236,7 +236,7 @@ def _p_value(answer: GroupAnswer, kind: RowKind) -> Measurement:
 
 def notes(entries: Sequence[ExposedEntry]) -> list[str]:
     """Return sentences on how people were chosen, what was tested and what was not."""
-    sizes = {asked: max((_family(e, asked) for e in entries), default=0) for asked in _FLAGS}
+    sizes = {asked: max((_family(e, asked) for e in entries), default=0) for asked in FLAGS}
     tested = ", ".join(f"{plural(n, 'gap')} in {asked}" for asked, n in sizes.items() if n)
     found = []
     if any(e.group.attribute == EXPOSED for e in entries):

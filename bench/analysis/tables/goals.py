@@ -52,8 +52,8 @@ class Purpose:
     - ``bars``: what it must meet to be useful, and what it must meet besides
     - ``hides_pixels``: True if a picture that is similar to the original counts as leakage
     - ``hides_attributes``: True if estimated attributes count as leakage; False if the defense keeps them on purpose
-    - ``served``: True if the authorised service is meant to recognise, so that it is no leak of recognition or linkage
-      that an insider does
+    - ``served``: True if the authorised service is meant to recognise, so that it is no leak if it recognises or links
+      as an insider
     - ``note``: why another metric than the intended one stands for its utility; empty if none does
     """
 

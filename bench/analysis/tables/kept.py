@@ -1,4 +1,4 @@
-"""What pictures keep that nobody should recognise: a face, its landmarks, its expression and attributes, its look."""
+"""What anonymised pictures keep: a face, its landmarks, its expression and attributes, and how it looks."""
 
 from __future__ import annotations
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 
 from bench.analysis.people_groups import EXPOSED
 from bench.analysis.rows import Rows
-from bench.analysis.table_model import RowGroup, Table
+from bench.analysis.table_model import RowGroup, Table, TableMetric
 from bench.analysis.tables.exposed import (
-    MORE_EXPOSED,
+    FLAGS,
     Asked,
     ExposedEntry,
     GroupAnswer,
@@ -18,7 +18,7 @@ from bench.analysis.tables.exposed import (
     row_of_entry,
     tables_of_entries,
 )
-from bench.analysis.tables.goals import PURPOSES
+from bench.analysis.tables.goals import purpose_of
 from bench.analysis.tables.tried_attacks import MATCH
 from bench.core.text import plural
 
@@ -26,7 +26,8 @@ from bench.core.text import plural
 @dataclass(frozen=True, kw_only=True)
 class ExposedSection:
     """The whole section: ``found`` are the flagged gaps as sentences, ``tenth`` one sentence per defense on the people
-    told apart best, ``tables`` all groups, one table per goal, and ``tested`` the number of defenses."""
+    told apart best, ``tables`` all groups, one table per goal, and ``tested`` the number of defenses with a tested
+    gap."""
 
     found: Sequence[str]
     tenth: Sequence[str]
@@ -40,24 +41,27 @@ def section(rows: Rows) -> ExposedSection | None:
     if not entries:
         return None
     protections = [e for e in entries if e.kind != "clean"]
+    utilities = {goal: purpose_of(rows, goal).utility for goal in dict.fromkeys(e.goal for e in entries)}
     flagged = [
-        f"{e.defense}: {e.group.name}: {sentence(e, asked, answer)}"
+        f"{e.defense}: {e.group.name}: {sentence(asked, answer, utilities[e.goal])}"
         for e in protections
         for asked, answer in e.answers.items()
         if answer.flagged
     ]
     tenth = [
-        f"{e.defense}: {sentence(e, 'leakage', e.answers['leakage'])}"
+        f"{e.defense}: {sentence('leakage', e.answers['leakage'], utilities[e.goal])}"
         for e in protections
         if e.group.attribute == EXPOSED and "leakage" in e.answers
     ]
-    tables = [_by_defense(t, entries) for t in tables_of_entries(rows, entries)]
-    return ExposedSection(found=flagged, tenth=tenth, tables=tables, tested=len({e.defense for e in protections}))
+    by_goal = [[e for e in entries if e.goal == goal] for goal in dict.fromkeys(e.goal for e in entries)]
+    tables = [_by_defense(*each) for each in zip(tables_of_entries(rows, entries), by_goal, strict=True)]
+    tested = {e.defense for e in protections if any(a.test is not None for a in e.answers.values())}
+    return ExposedSection(found=flagged, tenth=tenth, tables=tables, tested=len(tested))
 
 
-def sentence(entry: ExposedEntry, asked: Asked, answer: GroupAnswer) -> str:
+def sentence(asked: Asked, answer: GroupAnswer, utility: TableMetric) -> str:
     """Return what was measured about a group as text, with the gap, its interval and its corrected p-value."""
-    metric = MATCH if asked == "leakage" else PURPOSES[entry.goal].utility
+    metric = MATCH if asked == "leakage" else utility
     split, unit = answer.split, f" {metric.unit}" if metric.unit else ""
     shown = f"{asked} {metric.shown(split.inside.value)}{unit}"
     shown += f" against {metric.shown(split.rest.value)}{unit} of the rest"
@@ -68,18 +72,12 @@ def sentence(entry: ExposedEntry, asked: Asked, answer: GroupAnswer) -> str:
     gap = f"gap {metric.shown(split.gap.value)}{f' {points}' if points else ''}"
     people = f"N = {plural(split.inside.people, 'person', 'people')}"
     p = f", {answer.test.words}" if answer.test else ""
-    verdict = "" if not answer.test else f": {_verdict(asked)}" if answer.flagged else ": not significant"
+    verdict = "" if not answer.test else f": {FLAGS[asked]}" if answer.flagged else ": not significant"
     return f"{shown}, {gap} ({f'{span}, ' if span else ''}{people}{p}){verdict}."
 
 
-def _verdict(asked: Asked) -> str:
-    return MORE_EXPOSED if asked == "leakage" else "served worse"
-
-
-def _by_defense(table: Table, entries: Sequence[ExposedEntry]) -> Table:
-    """Return a table of the page, in which each defense is a group of rows."""
-    goal = {e.goal for e in entries if table.title.endswith(f"goal {e.goal}")} or {"recognition"}
-    own = [e for e in entries if e.goal in goal]
+def _by_defense(table: Table, own: Sequence[ExposedEntry]) -> Table:
+    """Return a table of the page with the entries of one goal, in which each defense is a group of rows."""
     groups = [
         RowGroup(
             label=defense,

@@ -19,8 +19,8 @@ __all__ = ["AdaptedRecogniser", "bench_attacks"]
 
 _THREATS = {
     "pairs": "has the defense protect pictures of other people and adapts the recogniser to them",
-    "people": "adapts the recogniser to uploads of other people whose names and further pictures, but not originals, "
-    "it has",
+    "people": "has uploads of other people, whom it knows, and further pictures of them, but not the originals, and "
+    "adapts the recogniser to these",
     "head": "has the defense protect pictures of other people and trains a new head of the recogniser on them",
 }
 

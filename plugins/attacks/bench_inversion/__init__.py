@@ -110,9 +110,10 @@ class Inversion(InversionParameters, Attack):
             "matched": "the features that the defense works with",
         }.get(self.stages, f"features ({self.stages} of the splits)")
         through = " after a learnt copy of the defense" if self.through == "defense" else ""
+        knows = "knows of the defense only these features" if self.stages == "matched" else "does not know the defense"
         learns = {
-            "nothing": "learns nothing and does not know the defense",
-            "clean": "learns from faces of other people and does not know the defense",
+            "nothing": f"learns nothing and {knows}",
+            "clean": f"learns from faces of other people and {knows}",
             "defense": "learns from what the defense makes of faces of other people; adaptive",
         }[self.trains_on]
         return (

@@ -66,7 +66,7 @@ class Restored(Attack):
         return filters(self.families)
 
     def fit(self, examples: Examples, ctx: Context) -> Mapping[str, torch.Tensor]:
-        """Choose the filter; the state holds its index and how many uploads the best filters have matched."""
+        """Choose the filter; the state holds its index and the shares of uploads that the best filters matched."""
         from bench_learners.examples import images_of
 
         from bench_restoration.choice import choose

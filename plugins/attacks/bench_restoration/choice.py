@@ -42,7 +42,8 @@ class Trial:
 
 
 def choose(filters: Sequence[Filter], examples: Examples, uploads: Uploads, ctx: Context) -> dict[str, Tensor]:
-    """Return the index of the best filter as ``filter``, and as ``matched (k,)`` how many uploads each one has matched.
+    """Return the index of the best filter as ``filter``, and as ``matched (k,)`` the share of uploads that each one has
+    matched.
 
     ``uploads`` returns the images, float ``(n, 3, h, w)``, that the adversary holds of some of the faces of
     ``examples``. The first filter must be that which changes nothing. A filter that was not tried on all faces, because

@@ -16,6 +16,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from bench_learners.blocks import to_blocks, with_blocks
+
 FACES = 256  # At most so many faces decide.
 _MATCHED, _MATCHED_FINE = 96, 48  # So many faces decide where blocks come from; fewer for blocks smaller than `_FINE`.
 _FINE = 4
@@ -134,11 +136,11 @@ def _moves(x: Tensor, y: Tensor) -> Iterator[Found]:
     sizes = _sizes(x, _MOST_PLACES)
     for block in sizes:
         few = slice(_MATCHED_FINE if block < _FINE else _MATCHED)
-        blocks = _blocks(x[few], block), _blocks(y[few], block)
+        blocks = to_blocks(x[few], block), to_blocks(y[few], block)
         matched[block] = _sources(*blocks)
         yield Found(block, matched[block], x.new_empty(0))
     for block in (size for size in sizes if _FINE <= size <= _LARGEST_MAP and h % size == w % size == 0):
-        a, b = _blocks(x, block), _blocks(y, block)
+        a, b = to_blocks(x, block), to_blocks(y, block)
         in_order = torch.arange(a.shape[1], device=x.device)
         by_mean = _sources(_means(a), _means(b))
         different = {tuple(source.tolist()): source for source in (in_order, matched[block], by_mean)}
@@ -150,34 +152,16 @@ def _mixtures(x: Tensor, y: Tensor) -> Iterator[Found]:
     """Yield the best mixture of all blocks of centred pictures ``x`` towards ``y``, for each size of blocks."""
     for block in _sizes(x, _MOST_MIXED):
         # One row for each value of a block in each picture, with the values of all blocks there.
-        a, b = (_blocks(images[:_MATCHED], block).transpose(1, 2).flatten(0, 1) for images in (x, y))
+        a, b = (to_blocks(images[:_MATCHED], block).transpose(1, 2).flatten(0, 1) for images in (x, y))
         yield Found(block, _linear_map(a, b).T, x.new_empty(0))
 
 
-def _blocks(images: Tensor, size: int) -> Tensor:
-    """Return the whole blocks of pictures ``(n, 3, h, w)``: ``(n, p, 3 size^2)``, from the top left, row by row."""
-    n, c, h, w = images.shape
-    rows, columns = h // size, w // size
-    cut = images[..., : rows * size, : columns * size].reshape(n, c, rows, size, columns, size)
-    return cut.permute(0, 2, 4, 1, 3, 5).reshape(n, rows * columns, c * size * size)
-
-
-def _assembled(blocks: Tensor, images: Tensor, size: int) -> Tensor:
-    """Return a copy of the pictures ``(n, 3, h, w)`` with these blocks, in the order of `_blocks`."""
-    n, c, h, w = images.shape
-    rows, columns = h // size, w // size
-    whole = blocks.reshape(n, rows, columns, c, size, size).permute(0, 3, 1, 4, 2, 5)
-    made = images.clone()
-    made[..., : rows * size, : columns * size] = whole.reshape(n, c, rows * size, columns * size)
-    return made
-
-
 def _rearranged(images: Tensor, found: Found) -> Tensor:
-    blocks = _blocks(images, found.block)
+    blocks = to_blocks(images, found.block)
     blocks = found.between @ blocks if found.mixes else blocks[:, found.between]
     if found.within.numel():
         blocks = blocks @ found.within
-    return _assembled(blocks, images, found.block)
+    return with_blocks(images, blocks, found.block)
 
 
 def _means(blocks: Tensor) -> Tensor:

@@ -91,7 +91,7 @@ def of_other_pictures(targets: Tensor, subjects: NDArray[np.int64], ctx: Context
     rows = np.flatnonzero(count[person] > 1)
     if not len(rows):
         raise DataError(
-            f"{ctx.plugin}: learns from pictures of one person of which it knows only the others: expected auxiliary "
+            f"{ctx.plugin}: the target of an upload is the mean of other pictures of the person: expected auxiliary "
             "people with two pictures or more, found none; name a data set that has some as auxiliary"
         )
     return rows, normalize(sums[index] - targets, dim=1)
