@@ -178,7 +178,8 @@ def _write_table(path: Path, rows: Iterable[Mapping[str, Any]], schema: pa.Schem
 def _samples(scored: Iterable[CellLabels], cache: Cache) -> Iterator[tuple[str, str, pa.Table]]:
     """Yield the rows of all score artifacts, experiment by experiment: table name, experiment, rows.
 
-    Cells share the scores of images and baselines. These rows are returned once for all cells that they describe alike.
+    Cells share the scores of images and baselines. These rows are returned once for all cells that they describe alike,
+    and the baselines of a picture once, also where cells protect different sides of the pairs and each side was scored.
     Of an artifact that was read, only the names of its tables are kept in memory.
     """
     by_experiment: dict[str, list[CellLabels]] = {}
@@ -187,6 +188,7 @@ def _samples(scored: Iterable[CellLabels], cache: Cache) -> Iterator[tuple[str, 
     known: dict[str, Mapping[str, bool]] = {}  # artifact -> whether each of its tables describes reconstructions
     for experiment, own in by_experiment.items():
         written: set[tuple[Any, ...]] = set()
+        pictures: dict[tuple[Any, ...], set[str]] = {}  # of baselines
         for cell in own:
             fresh = {key: _read_score(cache, key) for key in cell.stages if key not in known}
             for key, artifact in fresh.items():
@@ -202,7 +204,17 @@ def _samples(scored: Iterable[CellLabels], cache: Cache) -> Iterator[tuple[str, 
                     written.add(mark)
                     tables = [(fresh.get(k) or _read_score(cache, k)).tables for k in (key, *beside)]
                     table = _beside(tables[0][name], [further[METRICS] for further in tables[1:]])
+                    if name == "baselines":
+                        table = _new_pictures(table, pictures.setdefault(tuple(columns.values()), set()))
                     yield name, experiment, with_columns(_without_mark(table), columns)
+
+
+def _new_pictures(table: pa.Table, written: set[str]) -> pa.Table:
+    """Return the rows of pictures that are not ``written`` yet, to which their names are added."""
+    names = table["sample_id"].to_pylist()
+    new = pa.array([name not in written for name in names], pa.bool_())
+    written.update(names)
+    return table.filter(new)
 
 
 def _beside(images: pa.Table, metrics: Sequence[pa.Table]) -> pa.Table:

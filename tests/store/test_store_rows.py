@@ -330,8 +330,25 @@ def test_people_are_written_once_whichever_sides_of_pairs_are_protected() -> Non
     about: dict[str, Any] = {"experiment": "e", "dataset": "d", "synthetic": True, "authorised": "", "repeat": 0}
     about |= {"evaluated": "", "attack": "abuse", "via": "", "suite_version": None}
     cells = [CellLabels(cell=side, defense=side, stages=(side,), **about) for side in ("probe", "gallery")]
-    written = [name for name, _, _ in writing._samples(cells, OfTwoSides())]
-    assert written == ["baselines", "people", "baselines"]
+    written = [(name, table.num_rows) for name, _, table in writing._samples(cells, OfTwoSides())]
+    assert written == [("baselines", 1), ("people", 1), ("baselines", 1)]
+
+
+def test_the_baselines_of_a_picture_are_written_once_if_both_sides_of_pairs_were_scored() -> None:
+    class OfTwoSides(Cache):
+        def __init__(self) -> None: ...
+
+        def read(self, key: str) -> Artifact:
+            names = {"probe": ["a", "b"], "both": ["a", "b", "c"]}[key]
+            return Artifact(
+                tables={"baselines": pa.table({"sample_id": names, "ssim_grey": [len(names) / 10] * len(names)})}
+            )
+
+    about: dict[str, Any] = {"experiment": "e", "dataset": "d", "synthetic": True, "authorised": "", "repeat": 0}
+    about |= {"evaluated": "", "attack": "abuse", "via": "", "suite_version": None}
+    cells = [CellLabels(cell=side, defense=side, stages=(side,), **about) for side in ("probe", "both")]
+    rows = [row for _, _, table in writing._samples(cells, OfTwoSides()) for row in table.to_pylist()]
+    assert [(row["sample_id"], row["ssim_grey"]) for row in rows] == [("a", 0.2), ("b", 0.2), ("c", 0.3)]
 
 
 def test_recent_values_are_held_while_there_is_room() -> None:
