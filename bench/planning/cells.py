@@ -235,6 +235,7 @@ class ExperimentPlanner:
             or self.unlinkable(client, attack)
             or self.too_few_photos(dataset, attack)
             or self.without_originals(defense, attack)
+            or self.without_further_pictures(defense, attack)
         )
         if reason or evaluated is None or evaluated.kind == "defense":
             return reason
@@ -268,6 +269,19 @@ class ExperimentPlanner:
                 "declare trains_on = 'defense'"
             )
         return None
+
+    @remembered
+    def without_further_pictures(self, defense: Component, attack: Component) -> str | None:
+        """Return why a defense cannot protect the faces that an attack learns from; None if it can."""
+        first: Attack = self.instances.of(attack.via or attack)
+        learns = first.trains_on == "defense" or self.adversaries.queries(attack.via or attack)
+        if "enrolment" not in self.instances.of(defense).needs or not learns:
+            return None
+        return (
+            f"{(attack.via or attack).label} learns from pictures of other people that {defense.label} has protected, "
+            "for which it needs further pictures of each of them, and data sets have these of scored people only; name "
+            "an attack that does not learn from the defense"
+        )
 
     @remembered
     def too_few_photos(self, dataset: Component, attack: Component) -> str | None:

@@ -48,6 +48,20 @@ SKIPPED = {
 }  # fmt: skip
 
 
+def test_an_attack_cannot_learn_from_a_defense_that_needs_further_pictures_of_its_people(
+    plan_of: PlanOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Further pictures are those of scored people, and attacks learn from others."""
+    from bench_toy.faces import ToyFaces
+
+    monkeypatch.setattr(ToyFaces, "further_pictures", lambda self, pairs: 3)
+    text = suite('{ label = "mine", plugin = "embeds", learns = "defense" }', "family-mask")
+    plan = plan_of(text.replace("[[experiment]]", '[[experiment]]\nsurrogates = ["toy-a"]', 1))
+    reasons = {c.attack.label: c.skip for c in plan.cells}
+    assert reasons["abuse"] is None
+    assert str(reasons["mine"]).startswith("mine learns from pictures of other people that family-mask has protected")
+
+
 @pytest.mark.parametrize("name", SKIPPED)
 def test_a_contradiction_is_a_skipped_row_in_words(plan_of: PlanOf, name: str) -> None:
     declared, more, reason = SKIPPED[name]
