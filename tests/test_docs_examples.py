@@ -166,7 +166,12 @@ def test_the_adversaries_of_the_guide_work(guided: Registry, tmp_path: Path) -> 
     looks = done.table("embedded-tone with toy-b of toy-faces protected by toy-mean", "attributes")
     assert set(looks["reference"]) == {"label"}
     budgets = {c.attack.label: c.budget for c in done.plan.cells if c.budget}
-    assert budgets == {"adapted-head": '{"faces": 400}', "undoes-tone": '{"queries": 1}', "one-step": '{"steps": 1}'}
+    assert budgets == {
+        "adapted-head": '{"faces": 400}',
+        "undoes-tone": '{"queries": 1}',
+        "one-step": '{"steps": 1}',
+        "mean-of-uploads": '{"uploads": 3}',
+    }
     assert {c.attack.label for c in done.plan.cells if c.insider} == {"mean-of-uploads"}
 
 

@@ -45,7 +45,8 @@ def script() -> ModuleType:
 
 def sets_of(raw: Mapping[str, Any]) -> Iterator[Any]:
     """Yield all references to data sets in the tables of a suite."""
-    for experiment in raw.get("experiment", []):
+    for written in raw.get("experiment", []):
+        experiment = {**raw.get("defaults", {}), **written}
         yield from experiment["datasets"]
         if "auxiliary" in experiment:
             yield experiment["auxiliary"]

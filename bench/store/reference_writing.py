@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from bench.core.errors import StorageError
 from bench.core.files import remove
-from bench.core.paths import child
+from bench.core.paths import below, child
 from bench.core.provenance import file_sha256
 from bench.core.table_sizes import read_table
 from bench.store.reading import RunResults
@@ -40,7 +40,7 @@ def write_reference(run: Path, into: Path) -> Path:
         raise StorageError(f"{run}: expected a run of an unchanged suite with a version, found {version or 'none'}")
     folder = child(into, version)
     remove(folder)
-    written = [_copied(run / name, folder / name) for name in _files(record)]
+    written = [_copied(below(run, name), below(folder, name)) for name in _files(record)]
     digests = {path.relative_to(folder).as_posix(): file_sha256(path) for path in written}
     public = replace(_without_places(record), files=digests)
     _require_no_path(RECORD, str(public))

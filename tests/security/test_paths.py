@@ -251,6 +251,7 @@ def divisions(path: Path) -> Iterator[str]:
 
 
 ALLOWED = {
+    "planning/adversary_stages.py": {"ENOUGH / self.experiment.fmr"},
     "api/search_paths.py": {"suite / path", "folder / path"},  # A path that the suite names on purpose; suites may.
     "runs/run.py": {"seconds / declared"},
     "store/artifacts.py": {

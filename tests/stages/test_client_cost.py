@@ -160,7 +160,7 @@ def test_measuring_the_cost_and_checking_changes_no_artifact_and_no_random_strea
     for place in ("with", "without"):
         if place == "without":
             monkeypatch.setattr(compute, "_client_cost", lambda *_: {})
-            monkeypatch.setattr(compute, "_checked", lambda *_, **__: {})
+            monkeypatch.setattr(compute, "checked_defense", lambda *_, **__: {})
         torch.manual_seed(1)
         done = computed(ONE, cache=tmp_path / place)
         found.append((done.artifact(STEP).tensors["images"], float(torch.rand(()))))

@@ -322,10 +322,12 @@ def test_an_adaptive_learner_sees_what_the_defense_makes_of_auxiliary_faces(run_
 def test_an_adaptive_learner_gets_the_features_that_a_defense_sends(run_attacks: Run) -> None:
     defense = 'experiment[0].defenses=[{ plugin = "toy-features", sigma = 2.0 }]'
     done = run_attacks('{ plugin = "toy-learner", learns = "defense" }', FEATURES, defense)
-    where = "auxiliary faces of toy-faces protected by toy-features for toy-a"
+    where = "auxiliary faces of toy-faces protected by toy-features"
     state = learnt(done, where)
     assert set(state) == {"mean", "subjects", "at block"}
-    np.testing.assert_allclose(state["at block"], done.artifact(where).tensors["features/block"].mean(0), atol=1e-5)
+    np.testing.assert_allclose(
+        state["at block"], done.artifact(f"{where} for toy-a").tensors["features/block"].mean(0), atol=1e-5
+    )
 
 
 def test_a_leaky_learner_sees_the_faces_of_the_evaluation(run_attacks: Run) -> None:

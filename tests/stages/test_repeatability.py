@@ -331,7 +331,7 @@ def test_what_differs_is_shown_everywhere(checked: Callable[..., Computed], tmp_
     for name in ("summary", "images"):
         (table,) = build(rows, name)
         flags = {row.label: tuple(row.flags) for group in table.groups for row in group.rows}
-        assert (flags["urandom"], flags["noise"]) == (("unstable",), ())
+        assert ("unstable" in flags["urandom"], "unstable" in flags["noise"]) == (True, False)
     export_rows(results, "verification", "csv", tmp_path / "rows.csv")
     exported = pd.read_csv(tmp_path / "rows.csv")
     assert set(exported.loc[exported["defense"] == "urandom", "unstable"]) == {words["urandom"]}
