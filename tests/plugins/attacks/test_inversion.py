@@ -652,5 +652,7 @@ def test_the_descent_goes_through_a_copy_of_the_defense() -> None:
     plain = attack(Inversion(**FAST), upload(face.flip(2), Single()), "ab", Single()).images
     through = learnt(Inversion(through="defense", **LEARNT), Single()).images
     # Without the copy the descent finds the upload, which is upside down; through the copy, the face itself.
-    assert psnr(plain, face.flip(2)) > psnr(plain, face) + 3
-    assert psnr(through, face) > psnr(through, face.flip(2)) + 1.5
+    # (How much better 25 steps match the upload, by 2 to 4.4 dB, depends on the last bits of sums.)
+    assert psnr(plain, face.flip(2)) > psnr(plain, face)
+    assert psnr(through, face) > psnr(through, face.flip(2)) + 3
+    assert psnr(through, face) > psnr(plain, face) + 5
