@@ -37,7 +37,7 @@ def guided(
         "\n\n@hookimpl\ndef bench_attacks():\n"
         '    return {"enlarge": Enlarge, "linear-decoder": LinearDecoder, "tone": Tone,\n'
         '     "adapted-head": AdaptedHead, "learnt-tone": LearntTone, "embedded-tone": EmbeddedTone,\n'
-        '     "same-tone": SameTone,\n'
+        '     "same-tone": SameTone, "linked-by-head": LinkedByHead,\n'
         '     "mean-of-uploads": MeanOfUploads, "undoes-tone": UndoesTone,\n'
         '     "one-step": OneStep, "same-template": SameTemplate, "probe": Probe}\n'
     )
@@ -97,7 +97,7 @@ def test_every_declaration_of_attacks_has_an_example() -> None:
     code = "\n".join(blocks("plugins.md", "python"))
     words = {*get_args(Sees), *get_args(Budgeted), "photo", *(set(get_args(Outputs)) - {"images"})}
     assert not [word for word in words if f'"{word}"' not in code]
-    methods = ("embed", "enrol", "link", "estimate", "reconstruct", "fit", "budget", "splits", "classes")
+    methods = ("embed", "enrol", "link", "estimate", "reconstruct", "fit", "budget", "splits", "classes", "trained_as")
     assert not [name for name in methods if f"    def {name}(self" not in code]
     calls = ("evaluated()", "defense(", "network(", "shallow(", "state[", "image_size", "authorised[")
     assert not [name for name in calls if f"ctx.{name}" not in code]
@@ -119,6 +119,7 @@ attacks = [
     "learnt-tone",
     "embedded-tone",
     "same-tone",
+    "linked-by-head",
     "mean-of-uploads",
     "undoes-tone",
     "one-step",
@@ -144,7 +145,7 @@ def test_the_adversaries_of_the_guide_work(guided: Registry, tmp_path: Path) -> 
     done = Computed(make_plan(load(path, guided), guided, "cpu"), Cache(tmp_path / "cache"))
     assert done.failures() == []
     reasons = [c.skip for c in done.plan.cells]
-    assert reasons[:-2] == [None] * 9
+    assert reasons[:-2] == [None] * 10
     assert "signed-template's recogniser recognises only what signed-template sends" in str(reasons[-2])
     assert reasons[-1] is None
     read = done.table("probe of toy-faces protected by signed-template", "attributes")
@@ -156,7 +157,7 @@ def test_the_adversaries_of_the_guide_work(guided: Registry, tmp_path: Path) -> 
 
     assert similarity("adapted-head with toy-b") > similarity("toy-b"), "it adapts"
     links = [s for s in done.plan.stages.values() if s.options.get("metric") == "links"]
-    assert len(links) == 2
+    assert len(links) == 3
     for stage in links:
         scored = done.cache.read(stage.key).tables["links"].to_pandas()
         assert scored.loc[scored["same"], "score"].mean() > scored.loc[~scored["same"], "score"].mean()
@@ -168,11 +169,15 @@ def test_the_adversaries_of_the_guide_work(guided: Registry, tmp_path: Path) -> 
     budgets = {c.attack.label: c.budget for c in done.plan.cells if c.budget}
     assert budgets == {
         "adapted-head": '{"faces": 400}',
+        "linked-by-head": '{"faces": 400}',
         "undoes-tone": '{"queries": 1}',
         "one-step": '{"steps": 1}',
         "mean-of-uploads": '{"uploads": 3}',
     }
     assert {c.attack.label for c in done.plan.cells if c.insider} == {"mean-of-uploads"}
+    trained = [s.components["attack"][0].name for s in done.plan.stages.values() if s.kind == "fit_attack"]
+    assert trained.count("adapted-head") == 1, "adapted-head and linked-by-head share one training"
+    assert "linked-by-head" not in trained
 
 
 def test_the_defense_of_the_guide_works(guided: Registry, tmp_path: Path) -> None:

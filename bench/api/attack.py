@@ -127,13 +127,22 @@ class Attack:
         """
         return {}
 
+    def trained_as(self) -> Mapping[str, Any] | None:
+        """Return another attack, as a suite writes it, whose `fit` trains this one too; None if its own does.
+
+        An attack that uses the same trained network in another way names the attack that trains it, such as
+        ``{"plugin": "adapted-recogniser", "faces": 400}``. Both then share one training. The other attack must learn
+        from the same faces and see nothing that this one does not.
+        """
+        return None
+
     def fit(self, examples: Examples, ctx: Context) -> Mapping[str, torch.Tensor]:
         """Train the attack on examples and return its state, which its other methods receive as ``ctx.state``.
 
         An attack that outputs recognition or links may adapt ``ctx.evaluated()`` and return the weights of the adapted
         network (``network.state_dict()``).
 
-        Not called if ``trains_on`` is ``nothing``.
+        Not called if ``trains_on`` is ``nothing``, or if `trained_as` names another attack.
         """
         raise ContractError(f"{type(self).__name__} declares trains_on = {self.trains_on!r} and has no fit()")
 

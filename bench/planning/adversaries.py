@@ -16,6 +16,7 @@ from bench.core.errors import BenchError, PluginError, did_you_mean, error_text
 from bench.core.memoize import remembered
 from bench.planning.instances import Instances
 from bench.planning.knowledge import knowledge
+from bench.registry.components import component_of
 
 _BUDGETED: tuple[str, ...] = typing.get_args(Budgeted)
 
@@ -85,6 +86,35 @@ class Adversaries:
         return found
 
     @remembered
+    def trained_as(self, attack: Component) -> Component:
+        """Return the attack whose `fit` trains an attack: mostly itself. Raise `PluginError` if that cannot be."""
+        where = f"attack {attack.label}: trained_as()"
+        other = self.instances.of(attack).trained_as()
+        if other is None:
+            return attack
+        if not isinstance(other, Mapping) or not isinstance(other.get("plugin"), str):
+            raise PluginError(
+                f"{where}: expected an attack as a suite writes it, such as {{'plugin': 'decoder'}}, found {other!r}"
+            )
+        params = {name: value for name, value in other.items() if name != "plugin"}
+        found = component_of("attack", other["plugin"], params, where, self.instances.registry)
+        if problem := next(self._mistraining(attack, found), None):
+            raise PluginError(f"{where}: {found.name} {problem}")
+        return found
+
+    def _mistraining(self, attack: Component, other: Component) -> Iterator[str]:
+        """Yield why the training of another attack cannot be that of an attack."""
+        own, trained = self.instances.of(attack), self.instances.of(other)
+        if trained.trained_as() is not None:
+            yield "names another attack for its training; name that one"
+        if trained.trains_on != own.trains_on:
+            yield f"learns from {trained.trains_on!r}; expected {own.trains_on!r}, as this attack"
+        if more := sorted(trained.sees - own.sees):
+            yield f"sees {', '.join(more)}, which this attack does not; add that to the sees of this attack"
+        if self.spends(other).get("faces") != self.spends(attack).get("faces"):
+            yield "has another budget of faces; expected the same number in both"
+
+    @remembered
     def budget(self, attack: Component) -> str | None:
         """Return the budget of an attack, and of that of its ``via``, as JSON, with the number of ``uploads`` if they
         receive several; None if neither has one."""
@@ -116,7 +146,7 @@ class Adversaries:
 
     def _contradictions(self, attack: Component, instance: Attack) -> Iterator[str]:
         learns, spends = instance.trains_on != "nothing", self.spends(attack)
-        if learns and not _defines(instance, "fit"):
+        if learns and not _defines(instance, "fit") and self.trained_as(attack) is attack:
             yield (
                 f"declares trains_on = {instance.trains_on!r} and has no fit(); define fit(), or declare "
                 "trains_on = 'nothing'"

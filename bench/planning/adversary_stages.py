@@ -125,8 +125,8 @@ class AdversaryStages:
     def fit_attack(self, client: Client, attacker: AttackAndModel) -> str:
         """Add the stage in which an attack learns from uploads of auxiliary faces, clean or protected, or of the
         scored faces."""
-        first = attacker.attack
-        attack: Attack = self.instances.of(first)
+        first = self.adversaries.trained_as(attacker.attack)
+        attacker, attack = attacker._replace(attack=first), self.instances.of(first)
         source = self.experiment.auxiliary or client.dataset
         faces, learnt = self.client.faces(client._replace(people="scored")), LearntFaces()
         if attack.trains_on != "evaluated":

@@ -180,18 +180,23 @@ def _identified(instance: Any) -> Iterator[str]:
 
 
 def default_component(kind: Kind, name: str, registry: Registry) -> Component:
-    """Return a component with its default parameters. Raise `PluginError` if it cannot be used, and `MissingDataError`
-    or `DataError` if its files are missing or damaged."""
-    where = f"{kind} {name}"
+    """Return a component with its default parameters. Raise as `component_of` does."""
+    return component_of(kind, name, {}, f"{kind} {name}", registry)
+
+
+def component_of(kind: Kind, name: str, params: Mapping[str, Any], where: str, registry: Registry) -> Component:
+    """Return a component with parameters as a suite writes them; its label is its name. Raise `PluginError` if it
+    cannot be used, `SuiteError` for a wrong parameter, and `MissingDataError` or `DataError` if its files are missing
+    or damaged."""
     registration = registry.find(kind, name, where)
-    instance = instantiate(registration.cls, {}, where)
+    instance = instantiate(registration.cls, params, where)
     check_declarations(kind, name, instance)
     return Component(
         kind=kind,
         name=name,
         label=name,
         params=effective_parameters(instance),
-        passed={},
+        passed=dict(params),
         origin=origin_of(registration, instance, where),
         weights=fingerprint(kind, instance, where),
     )

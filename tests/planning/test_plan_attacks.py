@@ -10,7 +10,7 @@ import pytest
 from support import changed, names, only, skips
 
 from bench.core.domain import Stage
-from bench.core.errors import PluginError, SuiteError
+from bench.core.errors import BenchError, PluginError, SuiteError
 from bench.planning.plan import Plan
 
 BASE = """\
@@ -511,6 +511,47 @@ def test_an_attack_that_learns_without_a_fit_is_skipped(plan_of: PlanOf, how: st
         "toy-unfinished declares trains_on = 'clean' and has no fit(); define fit(), or declare trains_on = 'nothing'"
     }
     assert len(skips(plan)) == len(plan.cells) > 0
+
+
+def trained_like(monkeypatch: pytest.MonkeyPatch, of: object) -> None:
+    """Let attacks toy-learner that look at images be trained as another attack."""
+    from bench_toy.attacks import ToyLearner
+
+    monkeypatch.setattr(ToyLearner, "trained_as", lambda self: of if self.look == "images" else None)
+
+
+LOOKS = '{ plugin = "toy-learner", look = "images", label = "looks" }'
+
+
+def test_attacks_that_are_trained_alike_share_one_training(plan_of: PlanOf, monkeypatch: pytest.MonkeyPatch) -> None:
+    from bench_toy.misbehaving import ToyUnfinished
+
+    monkeypatch.setattr(ToyUnfinished, "fit", lambda self, examples, ctx: {}, raising=False)
+    other = {"plugin": "toy-unfinished", "learns": "clean", "gives": "images"}
+    suite = '{ plugin = "toy-unfinished", learns = "clean", gives = "images" }'
+    assert len(keys(plan_of(LOOKS, suite), "fit_attack")) == 2
+    trained_like(monkeypatch, other)
+    assert len(keys(plan_of(LOOKS), "fit_attack")) == 1
+    assert keys(plan_of(LOOKS, suite), "fit_attack") == keys(plan_of(LOOKS), "fit_attack")
+
+
+@pytest.mark.parametrize(
+    ("of", "message"),
+    [
+        ("toy-learner", "expected an attack as a suite writes it"),
+        ({"plugin": "toy-lerner"}, "did you mean 'toy-learner'"),
+        ({"plugin": "toy-learner", "lok": "images"}, "unknown parameter 'lok'"),
+        ({"plugin": "toy-learner", "look": "images"}, "toy-learner names another attack for its training"),
+        ({"plugin": "toy-learner", "learns": "defense"}, "learns from 'defense'; expected 'clean', as this attack"),
+        ({"plugin": "toy-learner"}, "sees features, pairs, which this attack does not"),
+    ],
+)
+def test_a_training_that_cannot_be_shared_is_named(
+    plan_of: PlanOf, monkeypatch: pytest.MonkeyPatch, of: object, message: str
+) -> None:
+    trained_like(monkeypatch, of)
+    with pytest.raises(BenchError, match=f"attack looks: trained_as.*{message}"):
+        plan_of(LOOKS)
 
 
 def test_by_default_an_attack_gets_all_features_that_it_can_get(plan_of: PlanOf) -> None:

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from bench_translation.public_networks import fingerprint_of, packages_of, public_network, training_seconds
 
@@ -128,6 +128,13 @@ class Inversion(InversionParameters, Attack):
             return {"steps": self.steps}
         return {"faces": self.faces, "steps": self.steps + self._trainings * self.learning_steps}
 
+    def trained_as(self) -> Mapping[str, Any] | None:
+        """Return the attack that decodes uploads, if its decoder is all that is learnt; otherwise None."""
+        if self.start != "decoder" or self.through == "defense":
+            return None
+        shared = {name: getattr(self, name) for name in ("pairs", "faces", "batch_size", "learning_rate", "channels")}
+        return {"plugin": "decoder", "steps": self.learning_steps, "network": self.network, **shared}
+
     def fit_seconds(self) -> float:
         """Return the seconds of learning."""
         return self._trainings * training_seconds(self.learning_steps, self.batch_size)
@@ -165,7 +172,7 @@ class Inversion(InversionParameters, Attack):
         return 3.0 * self.steps + 1.0
 
     def fit(self, examples: Examples, ctx: Context) -> Mapping[str, torch.Tensor]:
-        """Train the decoder of the start, the copy of the defense, or both, and return their weights.
+        """Train the copy of the defense, and the decoder of the start if there is one; return their weights.
 
         Raises ContractError if no images are received that fit the faces, and if a training diverges.
         """

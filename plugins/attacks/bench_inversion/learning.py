@@ -20,7 +20,7 @@ _START, _DEFENSE = "start.", "defense."  # Prefixes of the names of weights.
 
 
 def learn(params: InversionParameters, examples: Examples, ctx: Context) -> Mapping[str, Tensor]:
-    """Train the decoder of the start, the copy of the defense, or both; return their weights."""
+    """Train the copy of the defense, and the decoder of the start if there is one; return their weights."""
     settings = Settings(
         steps=params.learning_steps, batch=params.batch_size, rate=params.learning_rate, channels=params.channels
     )
@@ -30,10 +30,8 @@ def learn(params: InversionParameters, examples: Examples, ctx: Context) -> Mapp
         loss = PictureLoss.of_network(params.network, ctx)
         made = train_restorer(people, params.pairs, loss, settings)
         state |= {f"{_START}{name}": value for name, value in made.items()}
-    if params.through == "defense":
-        made = _copy_of_defense(people, ctx, settings)
-        state |= {f"{_DEFENSE}{name}": value for name, value in made.items()}
-    return state
+    made = _copy_of_defense(people, ctx, settings)
+    return state | {f"{_DEFENSE}{name}": value for name, value in made.items()}
 
 
 def _copy_of_defense(people: People, ctx: Context, settings: Settings) -> Mapping[str, Tensor]:
@@ -48,8 +46,9 @@ def _copy_of_defense(people: People, ctx: Context, settings: Settings) -> Mappin
 
 
 def decoder_of_start(params: InversionParameters, ctx: Context) -> Translator:
-    """Return the trained decoder of the start."""
-    return translator_of(ctx.state, params.channels, ctx.plugin, _START).to(ctx.device)
+    """Return the trained decoder of the start; its weights are all that was learnt, unless the defense was too."""
+    prefix = _START if params.through == "defense" else ""
+    return translator_of(ctx.state, params.channels, ctx.plugin, prefix).to(ctx.device)
 
 
 class ThroughDefense(Shallow):

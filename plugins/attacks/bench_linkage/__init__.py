@@ -6,12 +6,12 @@ Two services that collude, or one that gets two uploads, compare embeddings of b
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from bench_learners.parameters import AdaptationParameters
 
-from bench import Attack, Examples, Received, Sees, hookimpl
+from bench import Attack, Received, Sees, hookimpl
 
 if TYPE_CHECKING:
     import torch
@@ -58,15 +58,12 @@ class Linked(AdaptationParameters, Attack):
         """Return the auxiliary faces and the steps; nothing if it learns nothing."""
         return {} if self.learns == "nothing" else {"faces": self.faces, "steps": self.steps}
 
-    def fit_seconds(self) -> float:
-        """Return the seconds of the training."""
-        return self.adapting_seconds()
-
-    def fit(self, examples: Examples, ctx: Context) -> Mapping[str, torch.Tensor]:
-        """Adapt the evaluated recogniser and return its weights."""
-        from bench_learners.recognition import adapted_weights
-
-        return adapted_weights(self, examples, "originals", ctx)
+    def trained_as(self) -> Mapping[str, Any] | None:
+        """Return the recogniser that is adapted to the defense; None if nothing is learnt."""
+        if self.learns == "nothing":
+            return None
+        names = (each.name for each in fields(AdaptationParameters))
+        return {"plugin": "adapted-recogniser", **{name: getattr(self, name) for name in names}}
 
     def embed(self, received: Received, ctx: Context) -> torch.Tensor:
         """Return the embeddings ``(n, d)`` of uploads, which `link` compares."""

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from bench_decoder import Decoder
 from bench_inversion import Inversion, bench_attacks
 from bench_inversion import descent as ds
 from bench_inversion import objective as ob
@@ -621,7 +622,9 @@ LEARNT: dict[str, Any] = {**FAST, "network": "none", "channels": 8, "learning_st
 def learnt(params: Inversion, network: Toy) -> Reconstructed:
     """Learn from mirrored faces, and attack the mirrored uploads of two other faces."""
     ctx = context("ab", network, sees=params.sees)
-    state = dict(params.fit(Mirrored(), ctx))
+    trained = dict(params.trained_as() or {})
+    learner = Decoder(**trained) if trained.pop("plugin", "") == "decoder" else params
+    state = dict(learner.fit(Mirrored(), ctx))
     wanted = faces(2, seed=5)
     received = upload(wanted.flip(2), network, held=wanted.flip(2))
     use = context("ab", network, sees=params.sees, state=state)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from bench_adapted import AdaptedRecogniser
 from bench_insider import Insider
 from bench_insider import bench_attacks as insiders
 from bench_linkage import Linked
@@ -30,7 +31,12 @@ def auc(attack: Linked, protect: Any, state: Any = None) -> float:
 
 
 def state_of(attack: Linked, protect: Any) -> dict[str, torch.Tensor]:
-    stored = check_state(attack.fit(Pictures(people=60, protect=protect), recogniser_context(attack)), "attack learner")
+    trained = dict(attack.trained_as() or {})
+    assert trained.pop("plugin") == "adapted-recogniser"
+    adapted = AdaptedRecogniser(**trained)
+    stored = check_state(
+        adapted.fit(Pictures(people=60, protect=protect), recogniser_context(adapted)), "attack learner"
+    )
     return {name: torch.from_numpy(value) for name, value in stored.items()}
 
 
@@ -45,6 +51,7 @@ def test_declarations_of_links() -> None:
     assert (learner.trains_on, learner.sees) == ("defense", {"images", "labels", "defense"})
     assert learner.budget() == {"faces": 1600, "steps": 200}
     assert plain.threat != learner.threat
+    assert plain.trained_as() is None
 
 
 def test_without_learning_the_score_is_the_cosine_of_the_evaluated_network() -> None:
