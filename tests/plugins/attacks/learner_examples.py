@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from bench_adapted import bench_attacks
 from bench_blocks import permute_blocks
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from bench import Capabilities, Context, Received
+from bench.testing import check_state
 
 SIDE = 16
 
@@ -91,6 +93,14 @@ def recogniser_context(attack: Any, state: Any = None, network: nn.Module | None
     return Context(
         device=torch.device("cpu"), seed=3, capabilities=seen, state=state or {}, plugin="attack learner", **more
     )
+
+
+def learnt(attack: Any, examples: Pictures) -> dict[str, Tensor]:
+    """Return what an attack learns, or the attack that it is trained as, as it comes back from the cache."""
+    named = dict(attack.trained_as() or {})
+    learner = bench_attacks()[named.pop("plugin")](**named) if named else attack
+    stored = check_state(learner.fit(examples, recogniser_context(learner)), "attack learner")
+    return {name: torch.from_numpy(value) for name, value in stored.items()}
 
 
 def cosines(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:

@@ -12,11 +12,11 @@ from bench_adapted import AdaptedRecogniser
 from bench_blocks import permute_blocks
 from bench_decoder import Decoder
 from bench_linkage import Linked
-from learner_examples import Pictures, Recogniser, cosines, recogniser_context
+from learner_examples import Pictures, Recogniser, cosines, learnt, recogniser_context
 from torch import Tensor
 
 from bench import Received
-from bench.testing import check_state, embed_checked, link_checked, reconstruct_checked
+from bench.testing import embed_checked, link_checked, reconstruct_checked
 
 # Sides of blocks and pictures. In the last three cases something is left over beside whole blocks.
 CASES = [(8, 24), (16, 32), (7, 21), (8, 20), (16, 40), (7, 24)]
@@ -28,12 +28,6 @@ def case(request: pytest.FixtureRequest) -> tuple[Callable[[Tensor], Tensor], in
     """The permutation, and the side of the pictures."""
     block, side = request.param
     return partial(permute_blocks, block=block, key=20_260), side
-
-
-def learnt(attack: Any, examples: Pictures) -> dict[str, Tensor]:
-    """Return the state as it comes back from the cache."""
-    stored = check_state(attack.fit(examples, recogniser_context(attack)), "attack learner")
-    return {name: torch.from_numpy(value) for name, value in stored.items()}
 
 
 def ids(n: int) -> list[str]:

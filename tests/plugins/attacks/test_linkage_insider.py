@@ -6,15 +6,14 @@ from typing import Any
 
 import pytest
 import torch
-from bench_adapted import AdaptedRecogniser
 from bench_insider import Insider
 from bench_insider import bench_attacks as insiders
 from bench_linkage import Linked
 from bench_linkage import bench_attacks as linkers
-from learner_examples import Pictures, Recogniser, cosines, grey, recogniser_context
+from learner_examples import Pictures, Recogniser, cosines, grey, learnt, recogniser_context
 
 from bench import CapabilityError, ContractError, Received
-from bench.testing import check_state, embed_checked, enrol_checked, link_checked
+from bench.testing import embed_checked, enrol_checked, link_checked
 
 
 def auc(attack: Linked, protect: Any, state: Any = None) -> float:
@@ -31,13 +30,7 @@ def auc(attack: Linked, protect: Any, state: Any = None) -> float:
 
 
 def state_of(attack: Linked, protect: Any) -> dict[str, torch.Tensor]:
-    trained = dict(attack.trained_as() or {})
-    assert trained.pop("plugin") == "adapted-recogniser"
-    adapted = AdaptedRecogniser(**trained)
-    stored = check_state(
-        adapted.fit(Pictures(people=60, protect=protect), recogniser_context(adapted)), "attack learner"
-    )
-    return {name: torch.from_numpy(value) for name, value in stored.items()}
+    return learnt(attack, Pictures(people=60, protect=protect))
 
 
 # ---- links -----------------------------------------------------------------------------------------------------------
