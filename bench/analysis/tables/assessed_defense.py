@@ -112,6 +112,12 @@ class AssessedDefense:
         return next(iter(self.on_faces), None)
 
     @property
+    def worst_match(self) -> TriedAttack | None:
+        """The attack after which held-out recognisers match most faces: the worst one whose scores belong to one face
+        and person, which those of links do not. None if none has a value."""
+        return next((a for a in self.on_faces if a.channel != "linkage"), None)
+
+    @property
     def tried(self) -> list[TriedAttack]:
         """The attacks that have a value."""
         return [a for a in self.attacks if any(f.measurement.value is not None for f in a.findings)]
