@@ -51,8 +51,8 @@ _AGAINST = {
     "fmr-match": "strangers matched at the same threshold",
     "enrolled-match": "strangers matched at the same threshold",
     "rank-1": "chance",
-    "link-match": "permuted pairs linked at the same threshold",
-    "link-auc": "permuted pairs",
+    "link-match": "different people of the same known groups, or permuted pairs, linked at the same threshold",
+    "link-auc": "different people of the same known groups, or permuted pairs",
 }
 
 # The defense, its parameters, the authorised models, the kind of upload, and the attack that made the picture.
