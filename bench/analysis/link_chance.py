@@ -42,7 +42,8 @@ def chance_pairs(rows: Rows, cell: CellRow, table: pd.DataFrame) -> ChancePairs:
     first. People without a label are in no such pair.
     """
     left, right = (table[f"{side}_subject"].to_numpy() for side in ("left", "right"))
-    kept, groups = ~table["same"].to_numpy(bool), []
+    kept = ~table["same"].to_numpy(bool)
+    groups: list[str] = []
     for attribute, labels in _labels(rows, cell.dataset).items():
         first, second = (np.array([labels.get(int(p), "") for p in side], dtype=str) for side in (left, right))
         shared = kept & (first == second) & (first != "")
@@ -85,7 +86,7 @@ def auc_by_chance(rows: Rows, cell: CellRow, table: pd.DataFrame) -> Floats | No
 
 def in_words(rows: Rows, cells: Sequence[CellRow]) -> str:
     """Return by which pairs the chance level of links was measured, data set by data set, as a sentence."""
-    by_groups: dict[Sequence[str], dict[str, None]] = {}
+    by_groups: dict[tuple[str, ...], dict[str, None]] = {}
     for cell in cells:
         if len(table := rows.links_of(cell)):
             groups = tuple(chance_pairs(rows, cell, table).groups)

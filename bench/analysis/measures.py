@@ -335,6 +335,7 @@ _LINKS = (
         columns=("score", "kappa", "same"),
         scores=lambda _, __, t: sample_values.linked(t),
         share=True,
+        sampled=True,
         **_PERCENT,
     ),
     _of_links(

@@ -36,6 +36,7 @@ from bench.analysis.tables.tried_attacks import (
     worst_by_channel,
 )
 from bench.core.domain import Channel, Goal
+from bench.core.text import joined_labels
 
 ACCURACY, DROP = (metric_named(n) for n in (PRIMARY["utility"], "accuracy-drop"))
 OTHERS = replace(ACCURACY, label="accuracy of unauthorised models", better="lower")
@@ -201,6 +202,13 @@ class AssessedDefense:
         if a value is missing."""
         tested = [a.leaks for a in self.tried if a.leaks is not None]
         return any(tested) if tested else None
+
+    @property
+    def leak_words(self) -> str:
+        """The channels in which an attack beat chance, or that none did, as text; empty if nothing was tested."""
+        if self.leaks is None:
+            return ""
+        return f"leaks in {joined_labels(self.leaking)}" if self.leaks else "no attack beat chance"
 
     @property
     def leaks_otherwise(self) -> frozenset[Channel]:
