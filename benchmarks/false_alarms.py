@@ -161,8 +161,8 @@ def links(scene: Scene, rng: np.random.Generator) -> Iterator[AgainstChance]:
         kappa = thresholds_without(*seen, group, fmr=0.01).kappa[group[of_left]]
         linked = np.where(same, score > kappa, np.nan), np.where(there, permuted > kappa, np.nan)
         yield _paired(person, other, *linked, share=True)
-        areas = (np.where(same, pair_auc(values, score[~same]), np.nan) for values in (score, permuted))
-        yield _paired(person, other, *areas, share=False)
+        area = np.where(same, pair_auc(score, score[~same]), np.nan)
+        yield _paired(person, other, area, pair_auc(permuted, score[~same]), share=False)
 
 
 def _paired(

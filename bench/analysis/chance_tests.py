@@ -31,8 +31,7 @@ class AgainstChance:
     """The scores of a measurement, and the scores or the constant that chance gives.
 
     ``sign`` is 1 if a higher mean than chance shows something, -1 if a lower mean does. ``share``: the scores are
-    decisions, 0 or 1. ``sampled``: so are those of chance, and they are no more people than those of ``found``, so that
-    the chance level is itself uncertain.
+    decisions, 0 or 1. ``sampled``: so are those of chance, of so few people that the chance level is itself uncertain.
     """
 
     found: Pool

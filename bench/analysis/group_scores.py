@@ -67,9 +67,11 @@ class GroupScores:
                 known = scores.people[chosen & np.isfinite(scores.values)]
                 people.update((cell.people_of, p) for p in np.unique(known).tolist())
         cells = tuple(cell.cell for cell in self.cells)
+        found = (mean(pool, share=self.metric.share) for pool in pools)
+        bounded = ((m, *self.metric.within(m.low, m.high)) for m in found)
         inside, rest = (
-            replace(mean(pool, share=self.metric.share), people=len(people), cells=cells)
-            for pool, people in zip(pools, counted, strict=True)
+            replace(m, low=low, high=high, people=len(people), cells=cells)
+            for (m, low, high), people in zip(bounded, counted, strict=True)
         )
         return SplitScores(inside=inside, rest=rest, gap=self._gap(inside, rest, pools))
 

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from bench.analysis import sample_values
+from bench.analysis import link_chance, sample_values
 from bench.analysis.cells import UPLOAD, CellRow
 from bench.analysis.pair_metrics import CHANCE, RECOGNITION, VERIFICATION
 from bench.analysis.paper_values import paper_quantity
@@ -210,7 +210,7 @@ def _of_attributes(
     )
 
 
-def _of_links(*, scores: Callable[[pd.DataFrame], Floats | None], **about: Any) -> SampleMetric:
+def _of_links(*, scores: Callable[[Rows, CellRow, pd.DataFrame], Floats | None], **about: Any) -> SampleMetric:
     """Build a metric of pairs of two uploads."""
     found = sample_values.of_links(scores)
     better = "" if about.get("chance") else "lower"
@@ -312,6 +312,11 @@ _TRADEOFF = (
         bounds=_FROM_ZERO,
     ),
 )
+_OF_CHANCE = ("score", "permuted", "same", "left_subject", "right_subject")
+_DIFFERENT = (
+    "pairs of different people in the same known groups, such as gender; where fewer than "
+    f"{link_chance.FEWEST} such pairs are known, of all pairs if the second upload of each is that of another pair."
+)
 _LINKS = (
     _of_links(
         name="link-auc",
@@ -319,7 +324,7 @@ _LINKS = (
         "people that score lower than a pair of one person (equal ones count half).",
         label="link AUC",
         columns=("auc",),
-        scores=lambda t: sample_values.numbers(t, "auc"),
+        scores=lambda _, __, t: sample_values.numbers(t, "auc"),
         digits=3,
     ),
     _of_links(
@@ -328,25 +333,26 @@ _LINKS = (
         "sets on pairs of other people, for the requested false match rate: the true positive rate at this rate.",
         label="linked",
         columns=("score", "kappa", "same"),
-        scores=lambda t: sample_values.linked(t, "score"),
+        scores=lambda _, __, t: sample_values.linked(t),
         share=True,
+        sampled=True,
         **_PERCENT,
     ),
     _of_links(
         name="link-auc-chance",
-        about="The link AUC if the second upload of each pair is that of another pair.",
-        label="link AUC of permuted pairs",
-        columns=("auc_permuted",),
-        scores=lambda t: sample_values.numbers(t, "auc_permuted"),
+        about=f"The link AUC of {_DIFFERENT}",
+        label="link AUC by chance",
+        columns=_OF_CHANCE,
+        scores=link_chance.auc_by_chance,
         digits=3,
         chance=True,
     ),
     _of_links(
         name="link-match-chance",
-        about="The share of all pairs that is linked if the second upload of each is that of another pair.",
-        label="linked of permuted pairs",
-        columns=("permuted", "kappa", "same"),
-        scores=lambda t: sample_values.linked(t, "permuted"),
+        about=f"The share that is linked of {_DIFFERENT}",
+        label="linked by chance",
+        columns=(*_OF_CHANCE, "kappa"),
+        scores=link_chance.linked_by_chance,
         share=True,
         chance=True,
         **_PERCENT,

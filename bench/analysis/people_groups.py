@@ -141,28 +141,33 @@ def ranked(values: Floats) -> Floats:
 
 
 def known_groups(people: pd.DataFrame) -> list[PeopleGroup]:
-    """Return one group for each label of each attribute of the rows of people: texts that all pictures of a person
-    share, and mean ages in bands of 20 years.
+    """Return one group for each label of each attribute of the rows of people (`known_labels`)."""
+    made = []
+    for attribute, by_dataset in known_labels(people).items():
+        distinct = sorted({label for own in by_dataset.values() for label in own.values()})
+        for label in [band for band in _BANDS if band in distinct] if attribute == "age" else distinct:
+            members = {d: {"": {p: found == label for p, found in own.items()}} for d, own in by_dataset.items()}
+            made.append(PeopleGroup(attribute=attribute[:_LONGEST], label=label[:_LONGEST], members=members))
+    return made
 
-    An attribute with one label, or with very many, makes no groups; neither does one that describes pictures rather
-    than people, such as an expression (`_of_pictures`).
+
+def known_labels(people: pd.DataFrame) -> dict[str, dict[str, dict[int, str]]]:
+    """Return the label of each person, by attribute and data set, from the rows of people: texts that all pictures of a
+    person share, and mean ages in bands of 20 years.
+
+    An attribute with one label, or with very many, makes no groups and is left out; so is one that describes pictures
+    rather than people, such as an expression (`_of_pictures`).
     """
     labels: dict[str, dict[str, dict[int, str]]] = defaultdict(lambda: defaultdict(dict))
     for row in people.to_dict("records"):
         if label := _label(row):
             labels[str(row["attribute"])][str(row["dataset"])][int(row["subject"])] = label
-    made = []
+    found = {}
     for attribute, by_dataset in labels.items():
-        if _of_pictures(people[people["attribute"] == attribute]):
-            continue
-        distinct = sorted({label for own in by_dataset.values() for label in own.values()})
-        distinct = [band for band in _BANDS if band in distinct] if attribute == "age" else distinct
-        if not 1 < len(distinct) <= MOST_LABELS:
-            continue
-        for label in distinct:
-            members = {d: {"": {p: found == label for p, found in own.items()}} for d, own in by_dataset.items()}
-            made.append(PeopleGroup(attribute=attribute[:_LONGEST], label=label[:_LONGEST], members=members))
-    return made
+        distinct = {label for own in by_dataset.values() for label in own.values()}
+        if 1 < len(distinct) <= MOST_LABELS and not _of_pictures(people[people["attribute"] == attribute]):
+            found[attribute] = {dataset: dict(own) for dataset, own in by_dataset.items()}
+    return found
 
 
 def _of_pictures(people: pd.DataFrame) -> bool:

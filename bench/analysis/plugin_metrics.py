@@ -9,11 +9,16 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import cast
 
+import numpy as np
+
 from bench.analysis import sample_values
 from bench.analysis.cells import UPLOAD, CellRow
+from bench.analysis.pooling import SampleScores
 from bench.analysis.rows import Rows, why_absent
 from bench.analysis.sample_metric import SampleMetric
+from bench.analysis.sample_values import OperatingPoint, ScoreFunction
 from bench.analysis.table_model import Better, Measurement
+from bench.core.errors import StorageError
 from bench.core.text import plural
 from bench.metrics.vocabulary import OF_SET
 from bench.store.declarations import MetricDeclaration
@@ -38,15 +43,17 @@ def _metrics(component: ComponentRecord) -> Iterator[SampleMetric]:
         missing += ", or the faces are real: it learnt from generated ones, and is not computed on others"
     if declared.per_sample:
         column = f"{METRIC_PREFIX}{label}"
+        scores = sample_values.of_image(column)
         yield _metric(
             declared,
             name=label,
             heading=declared.heading or label,
-            scores=sample_values.of_image(column),
+            scores=_decisions(label, scores) if declared.share else scores,
             table="images",
             by=UPLOAD,
             columns=(column, f"{column}{INFINITE}") if declared.infinite else (column,),
             missing=missing,
+            share=declared.share,
         )
     if declared.of_set:
         both = declared.per_sample
@@ -61,6 +68,22 @@ def _metrics(component: ComponentRecord) -> Iterator[SampleMetric]:
             of_set=label,
             missing=missing,
         )
+
+
+def _decisions(label: str, scores: ScoreFunction) -> ScoreFunction:
+    """Return the score function of a metric that declares that it is a share. It raises `StorageError` for a value that
+    is neither 0 nor 1, of which the interval of a share would be wrong."""
+
+    def of(rows: Rows, cell: CellRow, at: OperatingPoint) -> SampleScores | None:
+        found = scores(rows, cell, at)
+        if found is not None and len(other := found.values[~np.isin(found.values, (0, 1)) & ~np.isnan(found.values)]):
+            raise StorageError(
+                f"{rows.results.folder}: samples/images, {METRIC_PREFIX}{label}: expected 0 or 1, because the metric "
+                f"{label} declares that it is a share; found {other[0]:g}; correct the plugin, then use bench rescore"
+            )
+        return found
+
+    return of
 
 
 def _metric(declared: MetricDeclaration, *, heading: str, **about: object) -> SampleMetric:

@@ -9,6 +9,7 @@ from typing import Self
 from bench.analysis.cells import CellRow
 from bench.analysis.sample_values import ScoreFunction
 from bench.analysis.table_model import Better, TableMetric
+from bench.core.domain import Goal
 from bench.store.schema import NEWER_COLUMNS
 
 RECOGNISED = frozenset({"recognition", "images"})
@@ -29,7 +30,8 @@ class SampleMetric(TableMetric):
     outputs of the attacks that have such scores. ``once_per``: the scores do not depend on the evaluated model, so of
     all cells with the same key only one counts. ``missing``: why a cell that ended well can have no such scores.
     ``chance``: it says what chance gives, and is no result of a defense. ``of_set``: the label of a metric of a plugin
-    that has one value per upload and no scores (see `bench.analysis.plugin_metrics`). ``directions``: by the goal of a
+    that has one value per upload and no scores (see `bench.analysis.plugin_metrics`). ``sampled``: its chance level is
+    itself a count, of so few pairs that it is uncertain. ``directions``: by the goal of a
     defense, which direction is better, where that depends on it.
     """
 
@@ -47,6 +49,7 @@ class SampleMetric(TableMetric):
     missing: str = "the rows of the cell hold no such number"
     chance: bool = False
     of_set: str = ""
+    sampled: bool = False
     directions: Mapping[str, Better] = field(default_factory=dict)
 
     @property
@@ -64,6 +67,10 @@ class SampleMetric(TableMetric):
         found = {self.directions.get(goal, "") for goal in goals}
         better: Better = next(iter(found)) if len(found) == 1 else ""
         return self if better == self.better else replace(self, better=better)
+
+    def for_goal(self, goal: Goal) -> Self:
+        """Return the metric with the direction that is better for a goal."""
+        return replace(self, better=self.directions.get(goal, "")) if self.directions else self
 
     @property
     def source(self) -> str:

@@ -187,13 +187,13 @@ def of_attribute(attribute: str, column: Literal["value", "permuted", "excess", 
     return of
 
 
-def of_links(values: Callable[[pd.DataFrame], Floats | None]) -> ScoreFunction:
-    """Turn a function of the rows of pairs of two uploads into a score function. A score belongs to both people, and
-    rows of impostor pairs have none."""
+def of_links(values: Callable[[Rows, CellRow, pd.DataFrame], Floats | None]) -> ScoreFunction:
+    """Turn a function of a cell and the rows of its pairs of two uploads into a score function. A score belongs to both
+    people."""
 
     def of(rows: Rows, cell: CellRow, at: OperatingPoint) -> SampleScores | None:
         table = rows.links_of(cell)
-        found = None if table.empty else values(table)
+        found = None if table.empty else values(rows, cell, table)
         if found is None or np.isnan(found).all():
             return None
         left, right = (table[f"{side}_subject"].to_numpy() for side in ("left", "right"))
@@ -202,14 +202,12 @@ def of_links(values: Callable[[pd.DataFrame], Floats | None]) -> ScoreFunction:
     return of
 
 
-def linked(table: pd.DataFrame, column: str) -> Floats | None:
-    """Return 1 for pairs whose ``column`` exceeds the adversary's threshold, else 0. The ``score`` counts for genuine
-    pairs only and is NaN for all others; ``permuted`` pairs never show one person, so that all of them count."""
-    scores, kappa = numbers(table, column), numbers(table, "kappa")
+def linked(table: pd.DataFrame) -> Floats | None:
+    """Return 1 for genuine pairs whose score exceeds the adversary's threshold, else 0, and NaN for all others."""
+    scores, kappa = numbers(table, "score"), numbers(table, "kappa")
     if scores is None or kappa is None:
         return None
-    known = np.isfinite(scores) & np.isfinite(kappa)
-    known &= table["same"].to_numpy(bool) | (column == "permuted")
+    known = np.isfinite(scores) & np.isfinite(kappa) & table["same"].to_numpy(bool)
     return np.where(known, scores > kappa, np.nan)
 
 

@@ -179,7 +179,8 @@ class Column:
 class Row:
     """A row of a table: one defense with its authorised models, or a baseline; one measurement per column.
 
-    ``flags`` are conclusions from all measurements of the row, as text.
+    ``flags`` are conclusions from all measurements of the row, as text; ``calm`` are those of them that warn of
+    nothing.
     """
 
     label: str
@@ -189,6 +190,7 @@ class Row:
     authorised: str = ""
     stands_in_for: str | None = None
     flags: Sequence[str] = ()
+    calm: Sequence[str] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

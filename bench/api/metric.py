@@ -31,6 +31,8 @@ class Metric:
     - ``heading``: its name in tables; an empty text for the label in the suite
     - ``unit``: ``dB``, ``%`` ...; a share in [0, 1] whose unit is ``%`` is shown in per cent
     - ``range``: the lowest and the highest value, infinite where there is no bound; a value outside it is an error
+    - ``share``: True if each value of `compute` is a decision, 0 or 1, so that the mean is a share of images and has
+      the interval of a share (Wilson's, clustered by people); other means have one by their spread
     - ``infinite``: True if equal images may have an infinite value, which is counted and never averaged; otherwise it
       is an error
     - ``better``: by the goal of a defense (``recognition``, ``appearance``, ``anonymity``, ``template``) whether
@@ -48,6 +50,7 @@ class Metric:
     heading: ClassVar[str] = ""
     unit: ClassVar[str] = ""
     range: ClassVar[tuple[float, float]] = (float("-inf"), float("inf"))
+    share: ClassVar[bool] = False
     infinite: ClassVar[bool] = False
     better: ClassVar[Mapping[Goal, BetterWords]] = {}
     digits: ClassVar[int] = 3

@@ -149,6 +149,7 @@ def _metric_declaration(plugin: Metric) -> MetricDeclaration:
         unit=str(plugin.unit),
         low=low,
         high=high,
+        share=bool(plugin.share),
         infinite=bool(plugin.infinite),
         better={str(goal): str(better) for goal, better in plugin.better.items()},
         digits=int(plugin.digits),

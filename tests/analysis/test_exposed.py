@@ -10,10 +10,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from channels_run import ALL_OF_CLEAN, A, B, channels_run
 from fake_run import FakeRun, rewritten, write_fake_run
 
+from bench.analysis.group_scores import GroupScores
+from bench.analysis.measures import METRICS
+from bench.analysis.people_groups import known_groups
 from bench.analysis.rows import Rows
-from bench.analysis.tables.exposed import MORE_EXPOSED, SERVED_WORSE, ExposedEntry, exposed
+from bench.analysis.tables.exposed import MORE_EXPOSED, SERVED_WORSE, ExposedEntry, exposed, exposed_tables
+from bench.analysis.tables.recommendation import recommendations
 from bench.report.export import export
 from bench.report.page.exposed import section
 from bench.store.reading import RunResults
@@ -122,6 +127,74 @@ def test_a_group_of_few_people_has_no_gap(written: Written) -> None:
     assert answer.split.inside.value == 1.0
     assert (answer.split.gap.status, answer.test) == ("too few people", None)
     assert answer.split.gap.reason == "one side has scores of 4 people, and 5 are needed"
+
+
+def test_links_are_the_worst_attack_and_the_leakage_of_groups_is_that_of_matches(tmp_path: Path) -> None:
+    """90 % of links, and the first 30 of 60 faces as uploaded."""
+    leaks = {**ALL_OF_CLEAN, ("A", "linkage"): 0.9, ("A", "abuse"): 0.5}
+    rows = channels_run(tmp_path, leaks, people={"half": lambda i: "first" if i < 40 else "last"})
+    (found,) = recommendations(rows)
+    (a,) = [e for e in found.entries if e.name == "A"]
+    assert a.worst is not None
+    assert a.worst.channel == "linkage"
+    one = entry(exposed(rows), "half: first", "A")
+    assert one.attack == "abuse"
+    split = one.answers["leakage"].split
+    assert (split.inside.value, split.rest.value) == (0.75, 0.0)  # 30 of the first 40, and none of the last 20.
+    (table,) = exposed_tables(rows)
+    assert "are matched on average: abuse. Links belong to two uploads" in table.caption
+
+
+def test_the_caption_names_the_attack_of_each_defense(tmp_path: Path) -> None:
+    leaks = {**ALL_OF_CLEAN, ("A", "abuse"): 0.5, ("B", "recface"): 0.7}
+    rows = channels_run(tmp_path, leaks, defenses=(A, B), people={"half": lambda i: "first" if i < 40 else "last"})
+    (table,) = exposed_tables(rows)
+    assert "on average: abuse on A; recface on B. " in table.caption
+
+
+def test_groups_of_too_few_people_share_one_row_per_defense(written: Written) -> None:
+    """Three people in each of two groups and 114 in the third; the tenth is 6 of 60."""
+    of = lambda i: "a" if i < 3 else "b" if i < 6 else "c"  # noqa: E731
+    rows = Rows(written(man, nobody, people={"group": of}))
+    (table,) = exposed_tables(rows)
+    shown = {r.label: r.measurements for g in table.groups for r in g.rows}
+    few = "2 of 4 groups of people"
+    assert [label for label in shown if label.startswith("PMT")] == [
+        "PMT: the tenth told apart best",
+        "PMT: group: c",
+        f"PMT: {few}",
+    ]
+    (first, *others) = shown[f"PMT: {few}"]
+    assert (first.status, first.reason) == (
+        "too few people",
+        "a gap needs scores of 5 people in the group and of 5 outside",
+    )
+    assert {m.status for m in others} == {"not applicable"}
+    assert len(others) == len(table.columns) - 1
+
+
+def test_a_small_run_says_once_that_its_people_are_too_few(written: Written) -> None:
+    rows = Rows(written(man, nobody, pairs=8))
+    found = section(rows)
+    assert found is not None
+    assert [[r.label for r in g.rows] for g in found.tables[0].groups] == [["3 of 3 groups of people"]] * 2
+    assert found.tenth == ["PMT: too few people, because a gap needs scores of 5 people in the group and of 5 outside."]
+
+
+def test_an_interval_of_a_mean_ends_at_the_bounds_of_its_metric(written: Written) -> None:
+    """Five people with an SSIM of 1 and one with .4: the mean .9 with an interval by the spread reaches beyond 1."""
+    results = written(nobody, nobody, people={"group": lambda i: "six" if i < 6 else "rest"})
+
+    def change(table: pd.DataFrame) -> None:
+        table["ssim"] = np.where(table["subject"] == 0, 0.4, 1.0)
+
+    rows = Rows(rewritten(results, images=change))
+    (group,) = [g for g in known_groups(rows.people) if g.label == "six"]
+    split = GroupScores(rows, [c for c in rows.cells if c.defense == "PMT"], METRICS["ssim"]).split(group)
+    assert split.inside.value == pytest.approx(0.9)
+    assert split.inside.high == 1.0
+    assert split.inside.low is not None
+    assert split.inside.low < 0.7
 
 
 def test_the_export_holds_a_record_for_each_number(written: Written) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from channels_run import ALL_OF_CLEAN, BREAK, CLEAN, EVERY, LEARNER, OBLIVION, A, channels_run
+from channels_run import ALL_OF_CLEAN, BREAK, CLEAN, EVERY, LEARNER, OBLIVION, A, B, channels_run
 from fake_run import ABUSE, ESTIMATE, LEAKY, LINKAGE, RECFACE, FakeAttack
 
 from bench.analysis.rows import Rows
@@ -18,15 +18,20 @@ from bench.analysis.tables import build
 from bench.analysis.tables.controls import control_results
 from bench.analysis.tables.leakage_ladder import counted, ladder
 from bench.analysis.tables.recommendation import recommend, recommendations
+from bench.analysis.tables.row_layout import CONTROL
 from bench.analysis.tables.self_checks import FALSE_ALARM, NO_SUCCESS, WEAK, AttackerCheck, self_checks
+from bench.analysis.tables.summary import summaries
 from bench.report.export import export
 from bench.report.export.samples import export_rows
 from bench.report.page import render
+from bench.report.page.headlines import answers
+from bench.report.page.recommendation import controls_section
 from bench.report.page.verdict_words import headline, sentences
 from bench.runs.explain import explain, find_cell
 from bench.store.artifacts import Cache
 
 WITH_CONTROLS = (CLEAN, OBLIVION, A)
+GOALS = {"Clean": "recognition", "A": "recognition", "B": "appearance"}
 CHECKED = "succeeds on unprotected faces, at chance where nothing can leak"
 
 
@@ -211,6 +216,85 @@ def test_the_controls_are_a_table_of_attackers(tmp_path: Path) -> None:
         "Oblivion: what it sends does not depend on the face, so no attack may succeed. Yet chance was beaten by "
         "recface.",
     ]
+
+
+@pytest.mark.parametrize(
+    ("defenses", "leaks", "words"),
+    [
+        (
+            WITH_CONTROLS,
+            {},
+            "of 4 attackers, 4 of 4 tested beat chance on unprotected faces; 4 of 4 tested stayed at chance where "
+            "nothing can leak.",
+        ),
+        (
+            WITH_CONTROLS,
+            {("Oblivion", "linkage"): 0.9},
+            "1 attacker failed; of 4 attackers, 4 of 4 tested beat chance on unprotected faces; 3 of 4 tested stayed "
+            "at chance where nothing can leak.",
+        ),
+        (
+            (CLEAN, A),
+            {},
+            "of 4 attackers, 4 of 4 tested beat chance on unprotected faces; none was tested where nothing can leak.",
+        ),
+    ],
+    ids=["all", "one fails", "no safe control"],
+)
+def test_the_page_says_what_the_controls_tested(tmp_path: Path, defenses: Any, leaks: Any, words: str) -> None:
+    found = controls_section(channels_run(tmp_path / "run", {**ALL_OF_CLEAN, **leaks}, defenses=defenses))
+    assert found is not None
+    assert found.words == words
+
+
+def test_learners_are_counted_on_the_control_that_can_be_learnt(tmp_path: Path) -> None:
+    rows = channels_run(tmp_path / "run", ALL_OF_BOTH, defenses=LEARNABLE, **BOTH)
+    found = controls_section(rows)
+    assert found is not None
+    assert found.words.endswith("; 0 of 1 tested broke it on the control that can be learnt.")
+
+
+def test_flags_that_warn_of_nothing_are_carried_as_such(tmp_path: Path) -> None:
+    leaks = {**ALL_OF_CLEAN, ("Oblivion", "recface"): 0.5, ("A", "abuse"): 0.9}
+    rows = channels_run(tmp_path / "run", leaks, defenses=(*WITH_CONTROLS, B))
+    (table,) = build(rows, "controls")
+    calm = {r.label: list(r.calm) for g in table.groups for r in g.rows}
+    assert (calm["abuse (recognition)"], calm["recface (reconstruction)"]) == ([CHECKED], [])
+    (summary,) = build(rows, "summary")
+    found = {r.defense: (list(r.flags), list(r.calm)) for g in summary.groups for r in g.rows}
+    assert "leaks in recognition" in found["A"][0]
+    assert "leaks in recognition" not in found["A"][1]
+    assert "no attack beat chance" in found["B"][1]
+
+
+def test_the_summary_marks_a_control(tmp_path: Path) -> None:
+    rows = channels_run(tmp_path / "run", ALL_OF_CLEAN, defenses=WITH_CONTROLS)
+    (table,) = build(rows, "summary")
+    marked = [r.defense for g in table.groups for r in g.rows if CONTROL in r.flags]
+    assert marked == ["Oblivion"]
+    (matrix,) = rows.matrices
+    answers_of = {a.defense: a.control for a in answers(rows, matrix, summaries(rows, matrix))}
+    assert answers_of == {"A": False, "Oblivion": True, "Clean": False}
+    assert render(rows.results).count("control: tests the attackers, no protection</span>") >= 2
+
+
+@pytest.mark.parametrize(("goal", "better"), [("recognition", "lower"), ("appearance", "higher")])
+def test_similarity_is_better_as_the_goal_says(tmp_path: Path, goal: str, better: str) -> None:
+    rows = channels_run(tmp_path / "run", {}, goal=goal)
+    (table,) = build(rows, "summary")
+    assert [c.metric.better for c in table.columns if c.label in ("SSIM", "PSNR")] == [better] * 2
+    (matrix,) = rows.matrices
+    (a,) = [a for a in answers(rows, matrix, summaries(rows, matrix)) if a.defense == "A"]
+    assert [m.metric.better for m in a.measurements if m.label.startswith("SSIM")] == [better]
+
+
+def test_similarity_has_no_direction_in_a_table_of_defenses_with_mixed_goals(tmp_path: Path) -> None:
+    rows = channels_run(tmp_path / "run", {}, defenses=(CLEAN, A, B), ended=lambda c: {"goal": GOALS[c["defense"]]})
+    (table,) = build(rows, "summary")
+    assert [c.metric.better for c in table.columns if c.label in ("SSIM", "PSNR")] == ["", ""]
+    (matrix,) = rows.matrices
+    found = {a.defense: a.measurements[-1].metric.better for a in answers(rows, matrix, summaries(rows, matrix))}
+    assert (found["A"], found["B"]) == ("lower", "higher")
 
 
 def test_a_control_may_have_parameters(tmp_path: Path) -> None:

@@ -169,6 +169,15 @@ def test_faces_are_chosen_by_the_defense_that_hides_most(tmp_path: Path) -> None
     assert "in what recface makes of the face under Clean: the worst" in clean.about
 
 
+def test_a_control_is_marked_and_chooses_no_face(tmp_path: Path) -> None:
+    def noisy(row: pd.Series) -> float:
+        return {"Clean": 1.0, "PMT": 0.6}.get(row["defense"], 0.1)
+
+    found = wall(scored(tmp_path, noisy, ended=lambda c: {"control": "safe" if c["defense"] == "Noise 0.3" else None}))
+    assert "under PMT" in found.about
+    assert {c.defense for c in found.columns if c.control} == {"Noise 0.3"}
+
+
 def test_an_attack_that_learnt_from_these_people_has_no_say(tmp_path: Path) -> None:
     def leaking(row: pd.Series) -> float:
         return 0.99 if "leaky" in row["attack"] else by_face(row)

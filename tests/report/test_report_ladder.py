@@ -37,6 +37,7 @@ from bench.analysis.tables.ladder_comparisons import BaselineComparison
 from bench.analysis.tables.leakage_ladder import (
     BOTH,
     SAFE,
+    TWO_FAMILIES,
     LadderEntry,
     counted,
     deceptive,
@@ -368,3 +369,26 @@ def test_the_verdict_says_the_same_of_an_attack(paper_rows: Rows) -> None:
             assert {c for e in rungs for c in e.match.measurement.cells} == cells
             compared += len(same)
     assert compared
+
+
+def test_the_reader_learns_why_the_verdict_may_say_something_else(tmp_path: Path) -> None:
+    results = write_fake_run(tmp_path / "run", FakeRun(attacks=(ABUSE, RECFACE), **PLAIN))
+    (table,) = build(Rows(results), "ladder")
+    assert TWO_FAMILIES in table.notes
+    found = drawn(Rows(results))
+    assert found is not None
+    assert found.families == TWO_FAMILIES
+    write_report(results, tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert page.index(TWO_FAMILIES) < page.index('<table class="measurements ladder">')
+
+
+def test_each_flag_carries_its_look(tmp_path: Path) -> None:
+    found = drawn(Rows(write_fake_run(tmp_path / "run", FakeRun(attacks=(ABUSE, RECFACE), **PLAIN | {"pairs": 60}))))
+    assert found is not None
+    looks = {flag: look for lines in found.groups.values() for line in lines for flag, look in line.flags.items()}
+    assert {SAFE, BOTH} & set(looks)
+    assert {flag: look for flag, look in looks.items() if look != "leaks"}.items() <= {
+        BOTH: "both",
+        SAFE: "safe",
+    }.items()

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from bench.analysis.rows import Matrix, Rows
-from bench.analysis.table_model import Measurement, Table, TableMetric
+from bench.analysis.table_model import Measurement, Row, Table, TableMetric
 from bench.analysis.tables.ablation import TITLES, ablation_tables
 from bench.analysis.tables.attributes import attribute_tables
 from bench.analysis.tables.controls import controls_tables
@@ -17,7 +17,7 @@ from bench.analysis.tables.kept import kept_tables
 from bench.analysis.tables.leakage_ladder import ladder_tables
 from bench.analysis.tables.linkage import linkage_tables
 from bench.analysis.tables.recognition import LAYOUTS, recognition_tables
-from bench.analysis.tables.recommendation import leaking
+from bench.analysis.tables.recommendation import tested_for_leaks
 from bench.analysis.tables.reconstruction import attack_tables, boxes_tables
 from bench.analysis.tables.self_checks import marked
 from bench.analysis.tables.summary import CLEAN_ACCURACY, WORST, image_table, summaries, summary_table
@@ -126,11 +126,16 @@ def _with_leaks(rows: Rows, table: Table) -> Table:
     """Return a summary with the channels in which each of its defenses leaks; any other table as it is."""
     if table.name != "summary":
         return table
-    leaks = leaking(rows)
-    groups = [
-        replace(g, rows=[replace(r, flags=[*r.flags, leaks[r.defense]]) if r.defense in leaks else r for r in g.rows])
-        for g in table.groups
-    ]
+    tested = tested_for_leaks(rows)
+
+    def with_leaks(row: Row) -> Row:
+        found = tested.get(row.defense)
+        if found is None:
+            return row
+        calm = [] if found.leaks else [found.leak_words]
+        return replace(row, flags=[*row.flags, found.leak_words], calm=[*row.calm, *calm])
+
+    groups = [replace(g, rows=[with_leaks(r) for r in g.rows]) for g in table.groups]
     return replace(table, groups=groups)
 
 

@@ -36,6 +36,7 @@ from bench.analysis.tables.tried_attacks import (
     worst_by_channel,
 )
 from bench.core.domain import Channel, Goal
+from bench.core.text import joined_labels
 
 ACCURACY, DROP = (metric_named(n) for n in (PRIMARY["utility"], "accuracy-drop"))
 OTHERS = replace(ACCURACY, label="accuracy of unauthorised models", better="lower")
@@ -110,6 +111,12 @@ class AssessedDefense:
     def worst(self) -> TriedAttack | None:
         """The attack on faces that leaks most; None if none has a value."""
         return next(iter(self.on_faces), None)
+
+    @property
+    def worst_match(self) -> TriedAttack | None:
+        """The attack after which held-out recognisers match most faces: the worst one whose scores belong to one face
+        and person, which those of links do not. None if none has a value."""
+        return next((a for a in self.on_faces if a.channel != "linkage"), None)
 
     @property
     def tried(self) -> list[TriedAttack]:
@@ -195,6 +202,13 @@ class AssessedDefense:
         if a value is missing."""
         tested = [a.leaks for a in self.tried if a.leaks is not None]
         return any(tested) if tested else None
+
+    @property
+    def leak_words(self) -> str:
+        """The channels in which an attack beat chance, or that none did, as text; empty if nothing was tested."""
+        if self.leaks is None:
+            return ""
+        return f"leaks in {joined_labels(self.leaking)}" if self.leaks else "no attack beat chance"
 
     @property
     def leaks_otherwise(self) -> frozenset[Channel]:

@@ -1,9 +1,10 @@
 """Who is exposed: leakage and utility of each defense among groups of people, beside the rest.
 
-A protection that works on average and fails some people fails. Leakage is that under the attack that leaks most on
-average, utility is that of the goal of the defense. Whether a group is exposed more than the rest, or served worse, is
-tested for all groups and defenses of a question together (`bench.analysis.shuffle_tests`). How the most exposed people
-are chosen: `bench.analysis.people_groups`. docs/design/exposed.md has the definitions and the error rates.
+A protection that works on average and fails some people fails. Leakage is the share of faces that are matched under the
+attack after which most are (links of two uploads belong to no single face), utility is that of the goal of the defense.
+Whether a group is exposed more than the rest, or served worse, is tested for all groups and defenses of a question
+together (`bench.analysis.shuffle_tests`). How the most exposed people are chosen: `bench.analysis.people_groups`.
+docs/design/exposed.md has the definitions and the error rates.
 """
 
 from __future__ import annotations
@@ -24,15 +25,17 @@ from bench.analysis.table_model import Column, Measurement, Row, RowGroup, RowKi
 from bench.analysis.tables.assessed_defense import AssessedDefense
 from bench.analysis.tables.goals import purpose_of
 from bench.analysis.tables.recommendation import recommendations
+from bench.analysis.tables.row_layout import not_applicable
 from bench.analysis.tables.summary import POOLED
 from bench.analysis.tables.tried_attacks import MATCH
 from bench.core.domain import Goal
-from bench.core.text import plural
+from bench.core.text import joined_labels, plural
 
 Asked = Literal["leakage", "utility"]
 MORE_EXPOSED, SERVED_WORSE = "more exposed", "served worse"
 FLAGS: Mapping[Asked, str] = {"leakage": MORE_EXPOSED, "utility": SERVED_WORSE}
 _UNTESTED = "there is nothing to test"
+NEEDED = f"a gap needs scores of {FEWEST} people in the group and of {FEWEST} outside"
 P_VALUE = TableMetric(label="p", digits=3, bounds=(0.0, 1.0))
 
 
@@ -54,7 +57,8 @@ class GroupAnswer:
 
 @dataclass(frozen=True, kw_only=True)
 class ExposedEntry:
-    """A group of people under a defense; ``attack`` is the one that leaks most on average, empty if there is none."""
+    """A group of people under a defense; ``attack`` is the one after which most faces are matched on average, empty if
+    there is none."""
 
     goal: Goal
     defense: str
@@ -63,6 +67,11 @@ class ExposedEntry:
     attack: str
     group: PeopleGroup
     answers: Mapping[Asked, GroupAnswer]
+
+    @property
+    def too_few(self) -> bool:
+        """True if no question has a gap, because the group or the rest has too few people."""
+        return all(answer.split.gap.value is None for answer in self.answers.values())
 
     @property
     def flags(self) -> list[str]:
@@ -88,7 +97,7 @@ def exposed(rows: Rows) -> list[ExposedEntry]:
             defense=e.name,
             kind=e.kind,
             synthetic=e.synthetic,
-            attack=e.worst.label if e.worst else "",
+            attack=e.worst_match.label if e.worst_match else "",
             group=group,
             answers={
                 asked: GroupAnswer(split=own.split(group), test=tests.get((i, asked))) for asked, own in scores.items()
@@ -103,7 +112,7 @@ _Scores = Mapping[Asked, GroupScores]
 
 def _scores(rows: Rows, entry: AssessedDefense, goal: Goal, cells: Mapping[str, CellRow]) -> _Scores:
     """Return the scores of both questions about a defense that have some."""
-    leaked = entry.worst.cells if entry.worst else ()
+    leaked = entry.worst_match.cells if entry.worst_match else ()
     kept = [cells[c] for c in entry.utility.cells if c in cells]
     utility = metric_in(rows, purpose_of(rows, goal).metric)
     found: dict[Asked, GroupScores] = {
@@ -181,13 +190,13 @@ def _table(rows: Rows, goal: Goal, entries: Sequence[ExposedEntry]) -> Table:
     return Table(
         name="exposed",
         title=f"Who is exposed{other_goal}",
-        caption="Leakage under the attack that leaks most on average, and utility, among groups of people and among "
-        "all others with known membership; data sets and judging models pooled. N is that of the group.",
+        caption=f"Leakage and utility among groups of people and among all others with known membership; data sets and "
+        f"judging models pooled. N is that of the group. {_attack_in_words(entries)}",
         columns=_columns(purpose_of(rows, goal).utility),
         groups=[
             RowGroup(
                 label=POOLED,
-                rows=[row_of_entry(e) for e in entries],
+                rows=rows_of_entries(entries),
                 synthetic=any(e.synthetic for e in entries),
             )
         ],
@@ -213,8 +222,44 @@ def _columns(utility: TableMetric) -> list[Column]:
     return found
 
 
-def row_of_entry(entry: ExposedEntry, *, named: bool = True) -> Row:
-    """Return the row of a group under a defense; ``named``: whether its label begins with the defense."""
+def _attack_in_words(entries: Sequence[ExposedEntry]) -> str:
+    """Return the sentences on the attack of each defense."""
+    defenses: dict[str, dict[str, None]] = {}
+    for e in entries:
+        defenses.setdefault(e.attack, {})[e.defense] = None
+    defenses.pop("", None)
+    if not defenses:
+        return "No attack matches faces."
+    which = [
+        attack if len(defenses) == 1 else f"{attack} on {joined_labels(list(of))}" for attack, of in defenses.items()
+    ]
+    return (
+        f"Leakage: faces matched after the attack after which most are matched on average: {'; '.join(which)}. Links "
+        "belong to two uploads and to no single face, and are not counted here, also where they leak most."
+    )
+
+
+def rows_of_entries(entries: Sequence[ExposedEntry], *, named: bool = True) -> list[Row]:
+    """Return the rows of groups under their defenses; ``named``: whether labels begin with the defense. The groups of a
+    defense that have too few people for any gap share one row, which says how many people a gap needs."""
+    found = []
+    for defense in dict.fromkeys(e.defense for e in entries):
+        own = [e for e in entries if e.defense == defense]
+        found += [_row(e, named) for e in own if not e.too_few]
+        if few := sum(e.too_few for e in own):
+            label = f"{few} of {plural(len(own), 'group')} of people"
+            found.append(
+                Row(
+                    label=f"{defense}: {label}" if named else label,
+                    kind=own[0].kind,
+                    measurements=[absent("too few people", NEEDED), *[not_applicable(NEEDED)] * (4 * len(FLAGS) - 1)],
+                    defense=defense,
+                )
+            )
+    return found
+
+
+def _row(entry: ExposedEntry, named: bool) -> Row:
     measurements: list[Measurement] = []
     for asked in FLAGS:
         answer = entry.answers.get(asked)

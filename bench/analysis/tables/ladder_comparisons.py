@@ -15,7 +15,7 @@ from bench.analysis.measured_pools import measured
 from bench.analysis.measures import metric_named
 from bench.analysis.pooling import Pool, SampleScores
 from bench.analysis.rows import Rows
-from bench.analysis.sample_metric import LINKED, RECOGNISED
+from bench.analysis.sample_metric import LINKED, RECOGNISED, SampleMetric
 from bench.analysis.sample_values import numbers
 from bench.analysis.table_model import Measurement, TableMetric, absent
 from bench.analysis.tables.attributes import estimated
@@ -51,8 +51,8 @@ _AGAINST = {
     "fmr-match": "strangers matched at the same threshold",
     "enrolled-match": "strangers matched at the same threshold",
     "rank-1": "chance",
-    "link-match": "permuted pairs linked at the same threshold",
-    "link-auc": "permuted pairs",
+    "link-match": "different people of the same known groups, or permuted pairs, linked at the same threshold",
+    "link-auc": "different people of the same known groups, or permuted pairs",
 }
 
 # The defense, its parameters, the authorised models, the kind of upload, and the attack that made the picture.
@@ -99,10 +99,12 @@ class BaselineComparison:
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """A comparison before it is tested; ``compared`` are its scores, None if it has none to compare."""
+    """A comparison before it is tested; ``compared`` are its scores, None if it has none to compare, and ``turned``
+    those for the test of the other side, None if only one side is tested."""
 
     comparison: BaselineComparison
     compared: AgainstChance | None
+    turned: AgainstChance | None = None
 
 
 # The candidates of one comparison; several only for attributes, which several attacks may have estimated.
@@ -160,7 +162,10 @@ class CandidateBuilder:
                 baseline=baseline,
                 against=BASELINES[most] if most else "",
             )
-            made.append(_candidate(about, pool, chance, share=False))
+            candidate = _candidate(about, metric, pool, chance)
+            if name == "ssim" and (tried := candidate.compared) is not None:
+                candidate = replace(candidate, turned=replace(tried, sign=-tried.sign))
+            made.append(candidate)
         return made
 
     def baseline_pool(self, experiment: str, column: str) -> Pool:
@@ -195,7 +200,7 @@ class CandidateBuilder:
                 baseline=baseline,
                 against=_AGAINST[name],
             )
-            made.append(_candidate(about, pool, level, share=metric_named(name).share))
+            made.append(_candidate(about, metric_named(name), pool, level))
         return made
 
     def attribute(self, cell: CellRow, name: str, pictured: bool = True) -> list[Candidate]:
@@ -212,7 +217,7 @@ class CandidateBuilder:
                 if baseline.value is None:
                     against, (baseline, level) = CONSTANT, constant
                 about = self.described_as(name, found, baseline, against)
-                made.append(_candidate(about, pool, level, share=False))
+                made.append(_candidate(about, metrics[0], pool, level))
         nothing = absent("not tested", _NO_ATTRIBUTES)
         return made or [Candidate(comparison=self.described_as(name, nothing, nothing, OTHERS), compared=None)]
 
@@ -224,14 +229,13 @@ class CandidateBuilder:
         )
 
 
-def _candidate(about: BaselineComparison, found: Pool, chance: Pool | None, *, share: bool) -> Candidate:
+def _candidate(about: BaselineComparison, metric: SampleMetric, found: Pool, chance: Pool | None) -> Candidate:
     """Return a comparison with the scores to test it by, if both sides have some."""
     known = about.measurement.value is not None and about.baseline.value is not None and chance is not None and chance.n
-    sign = -1 if about.metric.better == "higher" else 1
+    sign = -1 if metric.better == "higher" else 1
     if not known or chance is None:
         return Candidate(comparison=about, compared=None)
-    sampled = about.label == LABELS["link-match"]
-    compared = AgainstChance(found=found, chance=chance, sign=sign, share=share, sampled=sampled)
+    compared = AgainstChance(found=found, chance=chance, sign=sign, share=metric.share, sampled=metric.sampled)
     return Candidate(comparison=about, compared=compared)
 
 
@@ -240,7 +244,7 @@ def _candidate(about: BaselineComparison, found: Pool, chance: Pool | None, *, s
 
 def untested(candidates: Candidates) -> list[Candidate]:
     """Return candidates that are not tested and belong to no family: they are shown and conclude nothing."""
-    return [replace(c, compared=None) for c in candidates]
+    return [replace(c, compared=None, turned=None) for c in candidates]
 
 
 def tested(entries: Sequence[Sequence[Candidates]]) -> list[list[BaselineComparison]]:
@@ -254,9 +258,9 @@ def tested(entries: Sequence[Sequence[Candidates]]) -> list[list[BaselineCompari
         own = [c for c in every if c.comparison.rung == rung]
         tests = beyond_chance([c.compared for c in own if c.compared is not None])
         above |= dict(zip(map(id, own), tests, strict=True))
-    ssim = [c for c in every if c.comparison.label == LABELS["ssim"]]
-    turned = [replace(c.compared, sign=-c.compared.sign) for c in ssim if c.compared is not None]
-    below = dict(zip(map(id, ssim), beyond_chance(turned), strict=True))
+    both = [(id(c), c.turned) for c in every if c.turned is not None]
+    tests = beyond_chance([turned for _, turned in both])
+    below = dict(zip((known for known, _ in both), tests, strict=True))
 
     def order(candidate: Candidate) -> tuple[float, float]:
         test = above.get(id(candidate))

@@ -30,8 +30,9 @@ from bench.analysis.tables.ladder_comparisons import (
 )
 from bench.analysis.tables.questions import PRIMARY, by_design
 from bench.analysis.tables.row_layout import kind_of
-from bench.analysis.tables.self_checks import WEAK, marks
+from bench.analysis.tables.self_checks import self_checks
 from bench.analysis.tables.summary import POOLED
+from bench.analysis.tables.tried_attacks import attacker_of
 from bench.core.domain import Goal
 from bench.core.text import joined_labels, plural
 
@@ -43,13 +44,30 @@ MEANING = {
     LEAKY: "held-out recognisers match significantly more pictures to the person, on the very photo or on another one "
     "of the person, than they match to strangers at the same threshold",
     LINKABLE: "two uploads of one person score significantly higher, or are linked significantly more often, than "
-    "pairs whose second upload is that of another pair",
+    "pairs of different people of the same known groups are (where no groups are known: than permuted pairs)",
     DESCRIBED: "the answers on an attribute are significantly nearer to those on the original than the same answers "
     "on other people are",
     BOTH: f"both {SAFE} and {LEAKY}: by its pixels the face is gone, and other networks still find the person",
 }
+TWO_FAMILIES = (
+    "The verdict and this ladder can disagree about one attack, and both are right: the verdict corrects for all "
+    "attacks on one defense, in all channels, and the ladder for all attacks on all defenses, rung by rung, so that a "
+    "small difference can pass one of the two tests and not the other."
+)
 UPLOADED = "as uploaded"
 BY_DESIGN = "the service itself: recognises by design, not counted"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LadderRemark:
+    """What is to be said of an attack, as ``text`` that is empty for most: its attacker failed its self-check or is
+    weak, or the service does what it is meant to. ``counts``: its comparisons are tested nevertheless."""
+
+    text: str = ""
+    counts: bool = True
+
+
+NO_REMARK = LadderRemark()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,8 +75,7 @@ class LadderEntry:
     """What one attack of an experiment on one defense reveals, rung by rung; data sets are pooled.
 
     ``leaky``: the attack learned from the people on whom it is evaluated, so that it never counts. ``rebuilt``: the
-    attack makes a picture of its own. ``remark`` says why the attack is not counted otherwise, or that it is weak, and
-    is empty for most: its attacker failed its self-check, or the service does what it is meant to. ``control``: the
+    attack makes a picture of its own. ``remark`` says whether it is not counted for another reason. ``control``: the
     defense is a control of the run. ``links``: the attack links uploads.
     """
 
@@ -72,7 +89,7 @@ class LadderEntry:
     synthetic: bool
     comparisons: Sequence[BaselineComparison]
     goal: Goal = "recognition"
-    remark: str = ""
+    remark: LadderRemark = NO_REMARK
     control: bool = False
     links: bool = False
 
@@ -128,7 +145,7 @@ class LadderEntry:
         found = [BOTH] if self.both else [SAFE] * safe + [LEAKY] * self.identified
         found += [LINKABLE] * self.linkable
         found += [f"{DESCRIBED}: {', '.join(self.described)}"] if self.described else []
-        return found + ([self.remark] if self.remark else [])
+        return found + ([self.remark.text] if self.remark.text else [])
 
 
 # ---- what is measured ------------------------------------------------------------------------------------------------
@@ -156,7 +173,7 @@ def ladder(rows: Rows) -> list[LadderEntry]:
     make, attacked = CandidateBuilder(rows, described), [*climbed.values(), *alone.values()]
     remarks = [_remark(rows, cells[0]) for cells in attacked]
     candidates = [
-        [untested(c) for c in found] if remark not in ("", WEAK) else found
+        found if remark.counts else [untested(c) for c in found]
         for found, remark in zip(map(make.candidates, attacked), remarks, strict=True)
     ]
     found = [_entry(*each) for each in zip(attacked, tested(candidates), remarks, strict=True)]
@@ -167,9 +184,12 @@ def ladder(rows: Rows) -> list[LadderEntry]:
     return sorted(found, key=lambda e: (-kinds[e.defense], order[e.defense], e.leaky, -_matched(e)))
 
 
-def _remark(rows: Rows, cell: CellRow) -> str:
-    """Return why an attack is not counted, or that it is weak; empty if it is like most."""
-    return marks(rows).get(cell.cell, "") or (BY_DESIGN if by_design(cell) else "")
+def _remark(rows: Rows, cell: CellRow) -> LadderRemark:
+    """Return why an attack is not counted, or that it is weak."""
+    check = None if cell.leaky else self_checks(rows).get(attacker_of(cell))
+    if check is not None and check.mark:
+        return LadderRemark(text=check.mark, counts=not check.broken)
+    return LadderRemark(text=BY_DESIGN, counts=False) if by_design(cell) else NO_REMARK
 
 
 def _matched(entry: LadderEntry) -> float:
@@ -177,7 +197,7 @@ def _matched(entry: LadderEntry) -> float:
     return -1.0 if value is None else value
 
 
-def _entry(cells: Sequence[CellRow], comparisons: Sequence[BaselineComparison], remark: str) -> LadderEntry:
+def _entry(cells: Sequence[CellRow], comparisons: Sequence[BaselineComparison], remark: LadderRemark) -> LadderEntry:
     """Return the entry of one attack on one defense, from its cells."""
     first = cells[0]
     return LadderEntry(
@@ -210,7 +230,7 @@ def _attack(first: CellRow, judged: Sequence[CellRow]) -> str:
 def counted(entries: Sequence[LadderEntry]) -> list[LadderEntry]:
     """Return the entries that count: attacks on protections, controls aside, that did not learn from the evaluated
     people and pass their self-check."""
-    return [e for e in entries if not e.leaky and e.remark in ("", WEAK) and e.kind != "clean" and not e.control]
+    return [e for e in entries if not e.leaky and e.remark.counts and e.kind != "clean" and not e.control]
 
 
 def deceptive(entries: Sequence[LadderEntry]) -> list[LadderEntry]:
@@ -308,6 +328,7 @@ def ladder_tables(rows: Rows) -> list[Table]:
                 *_untold(entries),
                 *(f"{name}: {meaning}." for name, meaning in MEANING.items()),
                 corrected(entries),
+                TWO_FAMILIES,
             ],
         )
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bench.analysis.cells import CellRow
+from bench.analysis.link_chance import in_words
 from bench.analysis.measures import measure, metric_named, select
 from bench.analysis.rows import Rows
 from bench.analysis.table_model import Column, Row, Table
@@ -12,8 +13,9 @@ _METRICS = ("link-auc", "link-auc-chance", "link-match", "link-match-chance")
 _CAPTION = (
     "Pairs of two uploads, both protected. Link AUC: the share of pairs of different people that score lower than a "
     "pair of one person; half of them where the scores say nothing. Linked: pairs of one person above the threshold "
-    "that the adversary sets on pairs of other people. Permuted pairs show what chance gives: the second upload of "
-    "each pair is that of another pair."
+    "that the adversary sets on pairs of other people. Chance is what a linker finds that knows only the groups of "
+    "people, such as gender: pairs of different people in the same groups, or where these are unknown permuted pairs, "
+    "in which the second upload is that of another pair."
 )
 
 
@@ -26,7 +28,7 @@ def linkage_tables(rows: Rows, experiment: str) -> list[Table]:
         Table(
             name="linkage",
             title="Can two uploads of one person be linked?",
-            caption=_CAPTION,
+            caption=f"{_CAPTION} {in_words(rows, cells)}".strip(),
             columns=[Column(label=m.label, metric=m) for m in map(metric_named, _METRICS)],
             groups=grouped(cells, lambda own: _rows(rows, cells, own)),
             experiment=experiment,

@@ -21,7 +21,7 @@ from bench.analysis.tables.assessed_defense import AssessedDefense, Assessment, 
 from bench.analysis.tables.goals import Purpose, purpose_of
 from bench.analysis.tables.tried_attacks import names_of
 from bench.core.domain import Goal
-from bench.core.text import joined_labels, plural
+from bench.core.text import plural
 from bench.store.several_runs import Joined
 
 
@@ -72,11 +72,11 @@ def recommendations(rows: Rows) -> list[Recommendation]:
     return found
 
 
-def leaking(rows: Rows) -> dict[str, str]:
-    """Return what the verdict says of the leaks of each defense, by its labels: the channels in which an attack beat
-    chance, or that none did. Controls, the unprotected upload and what was not tested are left out."""
+def tested_for_leaks(rows: Rows) -> dict[str, AssessedDefense]:
+    """Return each defense of which the verdict says whether it leaks, by its labels. Controls, the unprotected upload
+    and what was not tested are left out."""
     return {
-        label: f"leaks in {joined_labels(e.leaking)}" if e.leaks else "no attack beat chance"
+        label: e
         for found in recommendations(rows)
         for e in found.protections
         if e.leaks is not None

@@ -44,6 +44,14 @@ def kind_of(cell: CellRow) -> RowKind:
     return "clean" if cell.clean else "authorised" if cell.authorised else "model-free"
 
 
+CONTROL = "control: tests the attackers, no protection"
+
+
+def is_control(cell: CellRow) -> bool:
+    """Return True if the defense of a cell is a control beside no protection, with which attackers are tested."""
+    return cell.control is not None and not cell.clean
+
+
 def row_of(cell: CellRow, label: str, measurements: Sequence[Measurement]) -> Row:
     """Return the row of the defense and the authorised models of a cell."""
     return Row(

@@ -31,7 +31,15 @@ from bench.analysis.table_model import (
     distinct,
 )
 from bench.analysis.tables.goals import AUTHORISED, DROP, PURPOSES, SSIM, UNAUTHORISED, Bar
-from bench.analysis.tables.row_layout import kind_of, not_applicable, points, row_of, unstable_flags
+from bench.analysis.tables.row_layout import (
+    CONTROL,
+    is_control,
+    kind_of,
+    not_applicable,
+    points,
+    row_of,
+    unstable_flags,
+)
 from bench.core.domain import Goal
 from bench.metrics.vocabulary import IMAGE_METRICS
 
@@ -59,7 +67,7 @@ class Summary:
     ``kept`` is the accuracy of authorised models, ``clean`` the same without protection, ``drop`` their difference,
     ``leaked`` the accuracy of unauthorised models and ``worst`` its worst case, in the cell ``worst_at``. For a
     model-free defense, ``authorised`` is empty, ``kept``, ``clean`` and ``drop`` have no value, and ``leaked`` is the
-    accuracy of all models.
+    accuracy of all models. ``control``: it is a control of the run, with which attackers are tested.
     """
 
     experiment: str
@@ -78,13 +86,14 @@ class Summary:
     worst_at: CellRow | None
     ssim: Measurement
     psnr: Measurement
+    control: bool = False
 
     @property
     def verdicts(self) -> list[tuple[Bar, Measurement, bool | None]]:
-        """Each bar of the goal with its measurement and whether that meets it; empty for no protection, and if no model
-        that the goal asks for is authorised, or an adversary recognises in its place."""
+        """Each bar of the goal with its measurement and whether that meets it; empty for no protection and controls,
+        and if no model that the goal asks for is authorised, or an adversary recognises in its place."""
         served = self.kind == "authorised" and self.kept.status != "not applicable"
-        if self.kind == "clean" or (self.goal == "recognition" and not served):
+        if self.kind == "clean" or self.control or (self.goal == "recognition" and not served):
             return []
         measured = {bar.of: getattr(self, bar.of) for bar in PURPOSES[self.goal].bars}
         return [(bar, measured[bar.of], bar.met(measured[bar.of])) for bar in PURPOSES[self.goal].bars]
@@ -140,6 +149,7 @@ def _summary(rows: Rows, cells: Sequence[CellRow], authorised: str | None) -> Su
         worst_at=worst_at,
         ssim=measure(rows, cells, "ssim", role="any"),
         psnr=measure(rows, cells, "psnr", role="any"),
+        control=is_control(first),
     )
 
 
@@ -288,7 +298,8 @@ def _extra_label(name: str) -> str:
 
 def summary_table(rows: Rows, matrix: Matrix) -> Table:
     """Build the summary as a table with one row per defense and authorised set."""
-    metrics = (AUTHORISED, CLEAN_ACCURACY, DROP, UNAUTHORISED, WORST, SSIM, PSNR)
+    pictures = [metric.toward(rows.of(matrix)) for metric in (SSIM, PSNR)]
+    metrics = (AUTHORISED, CLEAN_ACCURACY, DROP, UNAUTHORISED, WORST, *pictures)
     unstable = {c.defense: unstable_flags(c) for c in rows.of(matrix) if unstable_flags(c)}
     made = []
     for s in summaries(rows, matrix):
@@ -301,7 +312,8 @@ def summary_table(rows: Rows, matrix: Matrix) -> Table:
                 defense=s.defense,
                 authorised=s.authorised or "",
                 stands_in_for=s.stands_in_for,
-                flags=unstable.get(s.defense, ()),
+                flags=[*([CONTROL] if s.control else []), *unstable.get(s.defense, ())],
+                calm=[CONTROL],
             )
         )
     sets = list(dict.fromkeys(c.dataset for c in rows.of(matrix)))

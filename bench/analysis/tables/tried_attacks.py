@@ -252,7 +252,7 @@ def _test(read: Sequence[_Read]) -> None:
 def _against(metric: SampleMetric, pools: tuple[Pool, Pool]) -> AgainstChance:
     found, chance = pools
     sign = -1 if metric.better == "higher" else 1
-    return AgainstChance(found=found, chance=chance, sign=sign, share=metric.share, sampled=metric is LINKED)
+    return AgainstChance(found=found, chance=chance, sign=sign, share=metric.share, sampled=metric.sampled)
 
 
 def _known(test: ChanceTest) -> ChanceTest | None:

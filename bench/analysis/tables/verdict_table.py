@@ -94,8 +94,8 @@ def _flags(entry: AssessedDefense) -> list[str]:
     if entry.worst is not None:
         several = plural(len({a.attacker for a in entry.on_faces}), "attack")
         found.append(f"worst of {several}: {entry.worst.label} ({entry.worst.experiment})")
-    if entry.leaks is not None:
-        found.append(f"leaks in {joined_labels(entry.leaking)}" if entry.leaks else "no attack beat chance")
+    if entry.leak_words:
+        found.append(entry.leak_words)
     if entry.protects is False:
         found.append("leaks like no protection")
     if entry.untried and entry.kind != "clean":

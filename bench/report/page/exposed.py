@@ -11,16 +11,17 @@ from bench.analysis.rows import Rows
 from bench.analysis.table_model import RowGroup, Table, TableMetric
 from bench.analysis.tables.exposed import (
     FLAGS,
+    NEEDED,
     Asked,
     ExposedEntry,
     GroupAnswer,
     exposed,
-    row_of_entry,
+    rows_of_entries,
     tables_of_entries,
 )
 from bench.analysis.tables.goals import purpose_of
 from bench.analysis.tables.tried_attacks import MATCH
-from bench.core.text import plural
+from bench.core.text import joined_labels, plural
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,8 +52,10 @@ def section(rows: Rows) -> ExposedSection | None:
     tenth = [
         f"{e.defense}: {sentence('leakage', e.answers['leakage'], utilities[e.goal])}"
         for e in protections
-        if e.group.attribute == EXPOSED and "leakage" in e.answers
+        if e.group.attribute == EXPOSED and "leakage" in e.answers and not e.too_few
     ]
+    if few := [e.defense for e in protections if e.group.attribute == EXPOSED and e.too_few]:
+        tenth.append(f"{joined_labels(few)}: too few people, because {NEEDED}.")
     by_goal = [[e for e in entries if e.goal == goal] for goal in dict.fromkeys(e.goal for e in entries)]
     tables = [_by_defense(*each) for each in zip(tables_of_entries(rows, entries), by_goal, strict=True)]
     tested = {e.defense for e in protections if any(a.test is not None for a in e.answers.values())}
@@ -81,7 +84,7 @@ def _by_defense(table: Table, own: Sequence[ExposedEntry]) -> Table:
     groups = [
         RowGroup(
             label=defense,
-            rows=[row_of_entry(e, named=False) for e in own if e.defense == defense],
+            rows=rows_of_entries([e for e in own if e.defense == defense], named=False),
             synthetic=any(e.synthetic for e in own if e.defense == defense),
         )
         for defense in dict.fromkeys(e.defense for e in own)

@@ -16,7 +16,7 @@ from bench.analysis.cells import UPLOAD, CellRow
 from bench.analysis.measures import measure
 from bench.analysis.rows import Rows
 from bench.analysis.table_model import TableMetric
-from bench.analysis.tables.row_layout import label_of
+from bench.analysis.tables.row_layout import is_control, label_of
 from bench.report.page.face_choice import RANKED, Judges, Kind, Likeness, Pick, choose
 from bench.report.page.image_budget import Album, is_png
 
@@ -60,6 +60,11 @@ class FaceWallColumn:
     def leaky(self) -> bool:
         """Whether the attack learnt from the people that are shown."""
         return any(c.leaky for c in self.cells if c.picture == self.picture)
+
+    @property
+    def control(self) -> bool:
+        """Whether the defense is a control, and no protection."""
+        return any(is_control(c) for c in self.cells)
 
     @property
     def attacks(self) -> list[str]:
@@ -245,18 +250,18 @@ def _reference(columns: Sequence[FaceWallColumn], known: Known) -> _Reference | 
     """Return the strongest attack on the defense that hides most, by the mean similarity found by models that are not
     authorised; None if no similarity is known.
 
-    Attacks that learnt from the people that are shown do not count, and unprotected faces count only if there are no
-    others.
+    Attacks that learnt from the people that are shown do not count, and unprotected faces and controls count only if
+    there are no others.
     """
     strength: dict[str, dict[str, list[float]]] = {}
-    clean = {c.defense for c in columns if all(cell.clean for cell in c.cells)}
+    aside = {c.defense for c in columns if c.control or all(cell.clean for cell in c.cells)}
     for (_, i), faces in known.items():
         column = columns[i]
         values = [face.other for face in faces.values() if face.other is not None]
         if values and not column.leaky:
             strength.setdefault(column.defense, {}).setdefault(column.picture, []).extend(values)
     means = {d: {p: float(np.mean(v)) for p, v in pictures.items()} for d, pictures in strength.items()}
-    tested = [d for d in means if d not in clean] or list(means)
+    tested = [d for d in means if d not in aside] or list(means)
     if not tested:
         return None
     defense = min(tested, key=lambda d: max(means[d].values()))

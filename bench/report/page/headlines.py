@@ -15,8 +15,8 @@ from bench.analysis.measures import measure, metric_named
 from bench.analysis.rows import Matrix, Rows
 from bench.analysis.table_model import ROW_KINDS, Measurement, RowKind, TableMetric
 from bench.analysis.tables.attributes import estimated
-from bench.analysis.tables.goals import AUTHORISED, DROP, SSIM, UNAUTHORISED
-from bench.analysis.tables.row_layout import attacks, authorised_in, kind_of, label_of, points, side_of
+from bench.analysis.tables.goals import AUTHORISED, DROP, PURPOSES, SSIM, UNAUTHORISED
+from bench.analysis.tables.row_layout import attacks, authorised_in, is_control, kind_of, label_of, points, side_of
 from bench.analysis.tables.summary import BASELINES, CLEAN_ACCURACY, WORST, Summary, baselines, overall
 from bench.core.text import plural
 
@@ -35,13 +35,15 @@ class HeadlineMeasurement:
 
 @dataclass(frozen=True, kw_only=True)
 class HeadlineAnswer:
-    """The answer of an experiment for one defense: sentences, and the measurements that they rest on."""
+    """The answer of an experiment for one defense: sentences, and the measurements that they rest on. ``control``: the
+    defense is a control, and no protection."""
 
     experiment: str
     defense: str
     kind: RowKind
     sentences: Sequence[str]
     measurements: Sequence[HeadlineMeasurement]
+    control: bool = False
 
 
 # ---- recognition -----------------------------------------------------------------------------------------------------
@@ -74,9 +76,14 @@ def _recognition(
         plain = TableMetric(label="accuracy", unit="%", digits=1, better="lower" if s.kind == "model-free" else "")
         found = [("All models, average", plain, s.leaked, ""), ("All models, highest", plain, s.worst, where)]
     if s.kind != "clean":
-        found.append(("SSIM to the original", SSIM, s.ssim, _baseline_detail(measured)))
+        found.append(("SSIM to the original", SSIM.for_goal(s.goal), s.ssim, _baseline_detail(measured)))
     return HeadlineAnswer(
-        experiment=s.experiment, defense=s.defense, kind=s.kind, sentences=sentences, measurements=_measurements(found)
+        experiment=s.experiment,
+        defense=s.defense,
+        kind=s.kind,
+        sentences=sentences,
+        measurements=_measurements(found),
+        control=s.control,
     )
 
 
@@ -112,7 +119,7 @@ def _sentences_with_models(s: Summary, sets: Sequence[Summary]) -> list[str]:
         found.append(f"Unauthorised models reach {UNAUTHORISED.shown(s.leaked.value)} % on average{worst_case}.")
     elif s.leaked.reason:
         found.append(f"There is no measurement for unauthorised models: {s.leaked.status}, {s.leaked.reason}.")
-    return [" ".join(found), _bars(sets)]
+    return [" ".join(found), *([] if s.control else [_bars(sets)])]
 
 
 def _sentence_without_models(s: Summary) -> str:
@@ -194,9 +201,10 @@ def _reconstruction(
     ]
     unprotected = worst(rows, _by_side([c for c in clean if not c.leaky], authorised)[0], "fmr-match")
     known = unprotected.value is not None and not cells[0].clean
+    similarity = SSIM if PURPOSES[cells[0].goal].hides_pixels else replace(SSIM, better="")
     beside = f"; unprotected {_MATCH.shown(unprotected.value)} %" if known else ""
     found = [
-        ("SSIM of the reconstruction, worst case", SSIM, ssim, _by(ssim)),
+        ("SSIM of the reconstruction, worst case", similarity, ssim, _by(ssim)),
         ("Person matched by other models, worst case", _MATCH, match, _by(match) + beside),
         ("Person first of all, worst case", _RANK, rank, _by(rank)),
         ("Recognised by the authorised model (SRRA), lowest", _SRRA, srra, _by(srra)),
@@ -339,7 +347,12 @@ def _answer(cells: Sequence[CellRow], sentences: Sequence[str], found: Sequence[
     """Return an answer about a defense, whose name and kind come from its first cell."""
     first = cells[0]
     return HeadlineAnswer(
-        experiment=first.experiment, defense=first.defense, kind=kind_of(first), sentences=sentences, measurements=found
+        experiment=first.experiment,
+        defense=first.defense,
+        kind=kind_of(first),
+        sentences=sentences,
+        measurements=found,
+        control=is_control(first),
     )
 
 

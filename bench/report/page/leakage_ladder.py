@@ -15,6 +15,8 @@ from bench.analysis.tables.ladder_comparisons import BaselineComparison
 from bench.analysis.tables.leakage_ladder import (
     BOTH,
     MEANING,
+    SAFE,
+    TWO_FAMILIES,
     LadderEntry,
     as_rows,
     corrected,
@@ -25,6 +27,7 @@ from bench.analysis.tables.leakage_ladder import (
 )
 from bench.core.text import joined_labels
 
+_LOOKS: Mapping[str, str] = {BOTH: "both", SAFE: "safe"}
 _PSNR_TOP = 40.0  # The right end of the scale for PSNR, in dB.
 
 
@@ -43,14 +46,14 @@ class LadderMark:
 @dataclass(frozen=True, kw_only=True)
 class LadderRow:
     """One attack on a defense. ``about`` names the authorised models and, if there are several, the experiment;
-    ``marks`` are its measurements on their scales."""
+    ``marks`` are its measurements on their scales, and ``flags`` its conclusions, each with the class of its look."""
 
     attack: str
     about: Sequence[str]
     leaky: bool
     kind: str
     both: bool
-    flags: Sequence[str]
+    flags: Mapping[str, str]
     row: Row
     marks: Sequence[LadderMark]
 
@@ -62,7 +65,7 @@ class LadderSection:
     ``columns`` are the comparisons of one row, for the headings of the table; ``absent`` are the columns that no row
     has, with the reason. ``total`` attacks count; ``judged`` of them have both an SSIM and a match rate, and
     ``deceptive`` are those that look safe by their pixels but leak the identity. ``corrected`` says for how many
-    comparisons the flags are corrected.
+    comparisons the flags are corrected, ``families`` why the verdict may say something else.
     """
 
     columns: Sequence[BaselineComparison]
@@ -75,6 +78,7 @@ class LadderSection:
     meaning: Mapping[str, str]
     corrected: str
     both: str = BOTH
+    families: str = TWO_FAMILIES
 
 
 def drawn(rows: Rows) -> LadderSection | None:
@@ -124,7 +128,7 @@ def _row(entry: LadderEntry, row: Row, marks: Sequence[LadderMark], name_experim
         leaky=entry.leaky,
         kind=entry.kind,
         both=entry.both,
-        flags=entry.flags,
+        flags={flag: _LOOKS.get(flag, "leaks") for flag in entry.flags},
         row=row,
         marks=marks,
     )

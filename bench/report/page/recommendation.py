@@ -20,7 +20,7 @@ from bench.analysis.tables.assessed_defense import CHANCE, ENROLLED, LEAKAGE, OT
 from bench.analysis.tables.client_cost import BYTES, FLOPS, LATENCY
 from bench.analysis.tables.controls import controls_tables
 from bench.analysis.tables.recommendation import Recommendation, recommendations
-from bench.analysis.tables.self_checks import self_checks
+from bench.analysis.tables.self_checks import AttackerCheck, self_checks
 from bench.analysis.tables.tried_attacks import TriedAttack
 from bench.analysis.tables.verdict_table import OF_CHANNEL, worst_case
 from bench.core.domain import Channel
@@ -138,16 +138,37 @@ def rulings(rows: Rows) -> list[RecommendationSection]:
 
 @dataclass(frozen=True, kw_only=True)
 class ControlsSection:
-    """The attackers of a run on its controls: the ``table``, and how many attackers are ``broken``."""
+    """The attackers of a run on its controls: the ``table``, how many attackers are ``broken``, and ``words`` on what
+    was tested of how many."""
 
     table: Table
     broken: int
+    words: str
 
 
 def controls_section(rows: Rows) -> ControlsSection | None:
     """Return the attackers of a run on its controls; None if it has no control."""
-    broken = sum(bool(check.broken) for check in self_checks(rows).values())
-    return next((ControlsSection(table=table, broken=broken) for table in controls_tables(rows)), None)
+    checks = list(self_checks(rows).values())
+    broken = sum(bool(check.broken) for check in checks)
+    words = _checked_in_words(checks, broken)
+    return next((ControlsSection(table=table, broken=broken, words=words) for table in controls_tables(rows)), None)
+
+
+def _checked_in_words(checks: Sequence[AttackerCheck], broken: int) -> str:
+    """Return what was tested of how many attackers on the controls, and how often it came out as it should."""
+    tests = [
+        ([c.succeeds for c in checks], "beat chance", "on unprotected faces"),
+        ([c.silent for c in checks], "stayed at chance", "where nothing can leak"),
+    ]
+    learners = [c.undoes for c in checks if c.learns]
+    tests += [(learners, "broke it", "on the control that can be learnt")] if learners else []
+    failed = f"{plural(broken, 'attacker')} failed; " if broken else ""
+    return f"{failed}of {plural(len(checks), 'attacker')}, {'; '.join(_came_out(*each) for each in tests)}."
+
+
+def _came_out(results: Sequence[bool | None], as_it_should: str, where: str) -> str:
+    tested = [result for result in results if result is not None]
+    return f"{sum(tested)} of {len(tested)} tested {as_it_should} {where}" if tested else f"none was tested {where}"
 
 
 def _ruling(rows: Rows, found: Recommendation, chart_id: str, goals: bool) -> RecommendationSection:

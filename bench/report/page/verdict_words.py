@@ -73,16 +73,16 @@ def revealed(entry: AssessedDefense) -> list[str]:
 def power(entry: AssessedDefense) -> str:
     """Return the words for a defense on which no attack beat chance, with the leak that would have been seen."""
     said = [f"no attack of {entry.suite_version or 'this run'} beat chance"]
-    of: Sequence[tuple[str, Sequence[Channel]]] = (
-        ("a leak", ("recognition", "reconstruction")),
-        ("links", ("linkage",)),
+    of: Sequence[tuple[str, str, Sequence[Channel]]] = (
+        ("a leak", "leak", ("recognition", "reconstruction")),
+        ("links", "links", ("linkage",)),
     )
-    for what, channels in of:
+    for what, noun, channels in of:
         if people := entry.people(*channels):
             who = plural(people, "independent person", "independent people")
             least = entry.detectable(*channels)
             seen = f"{what} of {100 * (least or 0):.1f} points would have been seen with 80 % power"
-            said.append(f"with {who} {seen if least is not None else f'no {what.split()[-1]} would have been seen'}")
+            said.append(f"with {who} {seen if least is not None else f'no {noun} would have been seen'}")
     return "; ".join(said)
 
 

@@ -85,6 +85,7 @@ class FaceDetected(_OfPoints):
     formula = "1 if the detector finds a face in the image, else 0"
     heading = "face detected"
     unit = "%"
+    share = True
     range = (0.0, 1.0)
     better = {"appearance": "higher", "anonymity": "higher"}
     digits = 1
@@ -127,6 +128,7 @@ class FaceKept(_OfPoints):
     source = _SOURCE
     heading = "face kept"
     unit = "%"
+    share = True
     range = (0.0, 1.0)
     better = {"appearance": "higher", "anonymity": "higher"}
     digits = 1

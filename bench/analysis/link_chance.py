@@ -1,0 +1,101 @@
+"""What chance links: how often a linker that knows only the known groups of two people, such as gender, links them.
+
+To tell two people apart by their gender is no identity. Where groups of people are known, the chance level of links is
+therefore that of pairs of two different people of the same groups, and otherwise that of pairs whose second upload is
+that of another pair, whoever it shows. docs/design/metrics.md has the rule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from bench.analysis.cells import CellRow
+from bench.analysis.people_groups import known_labels
+from bench.analysis.pooling import Floats
+from bench.analysis.rows import Rows
+from bench.analysis.sample_values import numbers
+from bench.core.text import joined_labels
+from bench.metrics.linkage import pair_auc
+
+FEWEST = 30  # pairs of different people of the same groups; a chance level of fewer is too uncertain.
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ChancePairs:
+    """The rows ``pairs (n,)`` of a cell whose column ``column`` holds scores of two different people who share the
+    known ``groups``; without groups, these are the ``permuted`` scores of all rows."""
+
+    pairs: NDArray[np.bool_]
+    column: str
+    groups: Sequence[str] = ()
+
+
+def chance_pairs(rows: Rows, cell: CellRow, table: pd.DataFrame) -> ChancePairs:
+    """Return the pairs by which chance is measured among the ``table`` of a cell's links.
+
+    Attributes are added as long as `FEWEST` pairs of different people share their labels, those with the fewest labels
+    first. People without a label are in no such pair.
+    """
+    left, right = (table[f"{side}_subject"].to_numpy() for side in ("left", "right"))
+    kept = ~table["same"].to_numpy(bool)
+    groups: list[str] = []
+    for attribute, labels in _labels(rows, cell.dataset).items():
+        first, second = (np.array([labels.get(int(p), "") for p in side], dtype=str) for side in (left, right))
+        shared = kept & (first == second) & (first != "")
+        if shared.sum() >= FEWEST:
+            kept, groups = shared, [*groups, attribute]
+    if groups:
+        return ChancePairs(pairs=kept, column="score", groups=groups)
+    return ChancePairs(pairs=np.ones(len(table), np.bool_), column="permuted")
+
+
+def _labels(rows: Rows, dataset: str) -> Mapping[str, Mapping[int, str]]:
+    """Return the label of each person of a data set, by attribute, that with the fewest labels first."""
+    if "labels" not in rows.conclusions:
+        rows.conclusions["labels"] = known_labels(rows.people)
+    known: Mapping[str, Mapping[str, Mapping[int, str]]] = rows.conclusions["labels"]
+    found = {name: of[dataset] for name, of in known.items() if dataset in of}
+    return dict(sorted(found.items(), key=lambda item: (len(set(item[1].values())), item[0])))
+
+
+def linked_by_chance(rows: Rows, cell: CellRow, table: pd.DataFrame) -> Floats | None:
+    """Return 1 for each pair of `chance_pairs` whose score exceeds the adversary's threshold, 0 for those that do not,
+    and NaN for all other pairs."""
+    chosen = chance_pairs(rows, cell, table)
+    scores, kappa = numbers(table, chosen.column), numbers(table, "kappa")
+    if scores is None or kappa is None:
+        return None
+    return np.where(chosen.pairs & np.isfinite(scores) & np.isfinite(kappa), scores > kappa, np.nan)
+
+
+def auc_by_chance(rows: Rows, cell: CellRow, table: pd.DataFrame) -> Floats | None:
+    """Return for each pair of `chance_pairs` the share of all pairs of different people that score lower (equal ones
+    count half), NaN for others; the mean is the link AUC of chance."""
+    chosen = chance_pairs(rows, cell, table)
+    scores, every = numbers(table, chosen.column), numbers(table, "score")
+    if scores is None or every is None:
+        return None
+    found = pair_auc(scores, every[~table["same"].to_numpy(bool)])
+    return np.where(chosen.pairs, found, np.nan)
+
+
+def in_words(rows: Rows, cells: Sequence[CellRow]) -> str:
+    """Return by which pairs the chance level of links was measured, data set by data set, as a sentence."""
+    by_groups: dict[tuple[str, ...], dict[str, None]] = {}
+    for cell in cells:
+        if len(table := rows.links_of(cell)):
+            groups = tuple(chance_pairs(rows, cell, table).groups)
+            by_groups.setdefault(groups, {})[cell.dataset] = None
+    said = []
+    for groups, datasets in by_groups.items():
+        where = f" ({joined_labels(list(datasets))})" if len(by_groups) > 1 else ""
+        what = (
+            f"two people of the same {joined_labels(groups)}" if groups else "permuted pairs, whose groups are unknown"
+        )
+        said.append(f"{what}{where}")
+    return f"Chance: {'; '.join(said)}." if said else ""

@@ -1,0 +1,106 @@
+"""The chance level of links: what a linker gains that knows only the known groups of people."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from channels_run import CLEAN, A, channels_run
+from fake_run import LINKAGE, rewritten
+
+from bench.analysis.link_chance import chance_pairs, in_words
+from bench.analysis.measures import measure
+from bench.analysis.rows import Rows
+from bench.analysis.tables.linkage import linkage_tables
+from bench.analysis.tables.recommendation import recommend
+from bench.analysis.tables.tried_attacks import tried_attacks
+
+PAIRS = 160
+
+
+def gender(person: int) -> str:
+    return "woman" if person // 2 % 2 else "man"
+
+
+def linked_run(
+    folder: Path, score: Callable[[pd.DataFrame], np.ndarray], people: Callable[[int], str] | None = gender
+) -> Rows:
+    """Write a run of one data set. Its even pairs show one person, and its odd ones two people, of one gender in every
+    second of them. Permuted pairs score 0 and 1 by turns, as those of the other and of the same gender do."""
+    known = {} if people is None else {"gender": people}
+    run = channels_run(folder, {}, defenses=(CLEAN, A), attacks=(LINKAGE,), pairs=PAIRS, people=known).results
+
+    def change(table: pd.DataFrame) -> None:
+        pair = table["pair"].to_numpy()
+        other = np.where(pair // 2 % 2 == 0, (pair + 4) % PAIRS, (pair + 2) % PAIRS)
+        table["right_subject"] = np.where(table["same"], pair, other)
+        table["score"] = score(table)
+        table["permuted"] = (pair % 2).astype(float)
+        table["kappa"] = 0.5
+        wrong = table.loc[~table["same"], "score"].to_numpy()[None]  # Of both defenses, whose scores are equal.
+        own = table["score"].to_numpy()[:, None]
+        table["auc"] = np.where(table["same"], ((own > wrong) + 0.5 * (own == wrong)).mean(axis=1), np.nan)
+
+    return Rows(rewritten(run, links=change))
+
+
+def by_gender(table: pd.DataFrame) -> np.ndarray:
+    """A linker that sees nothing but gender."""
+    left, right = (table[f"{side}_subject"].map(gender) for side in ("left", "right"))
+    return (left == right).to_numpy(float)
+
+
+def by_identity(table: pd.DataFrame) -> np.ndarray:
+    return table["same"].to_numpy(float) + np.linspace(0, 0.1, len(table))
+
+
+def found(rows: Rows, *names: str) -> list[float | None]:
+    cells = [c for c in rows.cells if c.outputs == "links" and c.defense == "A"]
+    return [measure(rows, cells, name).value for name in names]
+
+
+def test_a_linker_that_knows_only_gender_is_at_chance(tmp_path: Path) -> None:
+    """Half of the 80 pairs of different people have one gender: the AUC is (0.5 · 1 + 0.5 · 0.5), and so is chance."""
+    rows = linked_run(tmp_path, by_gender)
+    assert found(rows, "link-auc", "link-auc-chance") == [0.75, 0.75]
+    assert found(rows, "link-match", "link-match-chance") == [1.0, 1.0]
+    attacks, _ = tried_attacks(rows, [c for c in rows.cells if c.outputs == "links" and c.defense == "A"])
+    assert attacks[0].leaks is False
+
+
+def test_without_known_groups_it_is_beyond_permuted_pairs(tmp_path: Path) -> None:
+    """Half of the permuted pairs score 1: their AUC is (0.75 + 0.25) / 2."""
+    rows = linked_run(tmp_path, by_gender, people=None)
+    assert found(rows, "link-auc", "link-auc-chance") == [0.75, 0.5]
+    assert found(rows, "link-match", "link-match-chance") == [1.0, 0.5]
+    attacks, _ = tried_attacks(rows, [c for c in rows.cells if c.outputs == "links" and c.defense == "A"])
+    assert attacks[0].leaks is True
+
+
+def test_a_linker_that_knows_the_identity_is_beyond_the_chance_of_groups(tmp_path: Path) -> None:
+    rows = linked_run(tmp_path, by_identity)
+    auc, chance = found(rows, "link-auc", "link-auc-chance")
+    assert auc == 1.0
+    assert chance == pytest.approx(0.5, abs=0.02)
+    assert found(rows, "link-match", "link-match-chance") == [1.0, 0.0]
+    assert [e.leaking for e in recommend(rows).entries if e.name == "A"] == [["linkage"]]
+
+
+def test_the_caption_says_by_which_pairs_chance_was_measured(tmp_path: Path) -> None:
+    rows = linked_run(tmp_path / "known", by_gender)
+    (table,) = linkage_tables(rows, rows.experiments[0])
+    assert table.caption.endswith("Chance: two people of the same gender.")
+    rows = linked_run(tmp_path / "unknown", by_gender, people=None)
+    assert in_words(rows, rows.cells) == "Chance: permuted pairs, whose groups are unknown."
+
+
+def test_groups_with_few_pairs_are_left_out(tmp_path: Path) -> None:
+    """No pair of different people shows two of the same label."""
+    rows = linked_run(tmp_path, by_gender, people=lambda i: f"group {i % 8}")
+    cell = next(c for c in rows.cells if c.outputs == "links")
+    chosen = chance_pairs(rows, cell, rows.links_of(cell))
+    assert (chosen.column, chosen.groups) == ("permuted", ())
+    assert chosen.pairs.all()
