@@ -33,15 +33,19 @@ def require_readable_size(paths: Sequence[Path], most_rows: int = MOST_ROWS) -> 
 
     It is what the metadata of the files say. Errors of files that cannot be read are those of pyarrow.
     """
-    rows = size = on_disk = 0
+    rows, sizes, on_disk = 0, [], 0
     for path in paths:
         on_disk += path.stat().st_size
-        limit = max(LARGEST, _DENSEST * on_disk)
         rows += pq.read_metadata(path).num_rows
-        size += memory_of(path, limit - size)
         if rows > most_rows:
             raise StorageError(f"{path}: expected at most {most_rows:,} rows, found {rows:,}; it is not read")
-        if size > limit:
+        sizes.append(_bound(path))
+    limit = left = max(LARGEST, _DENSEST * on_disk)
+    if sum(sizes) <= limit:
+        return
+    for path in paths:  # The bounds of many small files add up to far more than the files take.
+        left -= _counted(path, left)
+        if left < 0:
             raise _too_large(path, limit, on_disk)
 
 
@@ -83,17 +87,31 @@ def memory_of(source: Path | pa.Buffer, limit: int) -> int:
 
     If the file takes more than the limit, any larger number may be returned.
     """
+    bound = _bound(source)
+    return bound if bound <= limit else _counted(source, limit)
+
+
+def _bound(source: Path | pa.Buffer) -> int:
+    """Return an upper bound of the bytes that a Parquet file takes in memory, from its metadata alone."""
+    numbers, texts = _columns(source)
+    return numbers + sum(chunk.total_uncompressed_size * _repeats(chunk) for chunk in texts)
+
+
+def _counted(source: Path | pa.Buffer, limit: int) -> int:
+    """Return the bytes that a Parquet file takes in memory: the texts in it are counted, up to the limit."""
+    numbers, texts = _columns(source)
+    stored: int = sum(chunk.total_uncompressed_size for chunk in texts)
+    if numbers + stored > limit:
+        return numbers + stored
+    return numbers + _texts(source, list(dict.fromkeys(chunk.path_in_schema for chunk in texts)), limit - numbers)
+
+
+def _columns(source: Path | pa.Buffer) -> tuple[int, list[pq.ColumnChunkMetaData]]:
+    """Return the bytes that the numbers in a file take, each text being a number too, and the columns of texts."""
     with pq.ParquetFile(source) as file:
         chunks = list(_chunks(file.metadata))
     numbers: int = sum(_WIDTHS.get(chunk.physical_type, _OFFSET) * chunk.num_values for chunk in chunks)
-    stored: int = sum(chunk.total_uncompressed_size for chunk in chunks)
-    if numbers + stored > limit:
-        return numbers + stored
-    texts = [chunk for chunk in chunks if chunk.physical_type not in _WIDTHS]
-    bound: int = numbers + sum(chunk.total_uncompressed_size * _repeats(chunk) for chunk in texts)
-    if bound <= limit:
-        return bound
-    return numbers + _texts(source, list(dict.fromkeys(chunk.path_in_schema for chunk in texts)), limit - numbers)
+    return numbers, [chunk for chunk in chunks if chunk.physical_type not in _WIDTHS]
 
 
 def _chunks(metadata: pq.FileMetaData) -> Iterator[pq.ColumnChunkMetaData]:

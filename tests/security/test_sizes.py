@@ -76,7 +76,7 @@ def test_metadata_that_say_too_little_do_not_help(tmp_path: Path, monkeypatch: p
     """The pages of a file decide what is read, so that it is counted again while it is read."""
     path = written(tmp_path / "a", pa.table({"a": np.zeros(1_000_000)}))
     assert table_sizes.read_table(path).equals(pq.read_table(path))
-    monkeypatch.setattr(table_sizes, "memory_of", lambda source, limit: 0)
+    monkeypatch.setattr(table_sizes, "_bound", lambda source: 0)
     monkeypatch.setattr(table_sizes, "LARGEST", 1_000_000)
     with pytest.raises(StorageError, match=r"expected a table that takes at most 0\.0 GB of memory, found one of 0\."):
         table_sizes.read_table(path)
@@ -88,6 +88,15 @@ def test_many_files_count_together(tmp_path: Path) -> None:
     require_readable_size(paths[:10])
     with pytest.raises(StorageError, match="expected a table that takes"):
         require_readable_size(paths)
+
+
+def test_many_small_files_are_no_reason_to_refuse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the metadata allow each file adds up to far more than the files take."""
+    monkeypatch.setattr(table_sizes, "LARGEST", 10_000_000)
+    table = pa.table({"a": ["long " * 200, *["short"] * 5_000]})
+    paths = [written(tmp_path / str(i), table) for i in range(10)]
+    assert sum(memory_of(path, ENDLESS) for path in paths) > 10_000_000
+    require_readable_size(paths)
 
 
 def test_every_file_of_bench_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
