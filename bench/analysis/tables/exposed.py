@@ -191,7 +191,7 @@ def _table(rows: Rows, goal: Goal, entries: Sequence[ExposedEntry]) -> Table:
         name="exposed",
         title=f"Who is exposed{other_goal}",
         caption=f"Leakage and utility among groups of people and among all others with known membership; data sets and "
-        f"judging models pooled. N is that of the group. {_attack_in_words(entries)}",
+        f"evaluated models pooled. N is that of the group. {_attack_in_words(entries)}",
         columns=_columns(purpose_of(rows, goal).utility),
         groups=[
             RowGroup(
@@ -287,13 +287,13 @@ def notes(entries: Sequence[ExposedEntry]) -> list[str]:
     if any(e.group.attribute == EXPOSED for e in entries):
         found.append(
             f"The tenth {EXPOSED}: people with genuine pairs whom recognisers tell apart best on clean pictures, by "
-            "the mean of the ranks of all recognisers but the one that judges; no protected picture takes part in the "
-            "choice."
+            "the mean of the ranks of all recognisers but the one that is evaluated; no protected picture takes part "
+            "in the choice."
         )
     else:
         found.append(
-            f"Nobody could be chosen as {EXPOSED}: that needs a second recogniser, because the one that judges must "
-            "not choose."
+            f"Nobody could be chosen as {EXPOSED}: that needs a second recogniser, because the one that is evaluated "
+            "must not choose."
         )
     if {e.group.attribute for e in entries} <= {EXPOSED}:
         found.append(

@@ -70,7 +70,7 @@ def _budget_chart(channel: Channel, budget: Budget, curves: Sequence[BudgetCurve
         name=BUDGET,
         title=f"{channel.capitalize()}: leakage over {_WORDS[budget]}",
         caption=f"A line joins attacks of one plugin whose parameters differ only in {_WORDS[budget]}; data sets and "
-        "judging models pooled. Higher leaks more; a line that still rises says that a larger budget may leak more.",
+        "evaluated models pooled. Higher leaks more; a line that still rises says that a larger budget may leak more.",
         experiment=" + ".join(experiments),
         x=_WORDS[budget],
         metric=LEAKAGE[channel],
@@ -132,7 +132,7 @@ def knowledge_chart(found: KnowledgeOfDefense) -> Chart:
         number="",
         name=KNOWN,
         title=f"What more knowledge buys against {found.defense}",
-        caption="The attack that leaks most at each step of knowledge; data sets and judging models pooled. Higher "
+        caption="The attack that leaks most at each step of knowledge; data sets and evaluated models pooled. Higher "
         "leaks more.",
         experiment=" + ".join(dict.fromkeys(leak.experiment for leak in leaks)),
         x="knowledge, 0 least to 5 most",

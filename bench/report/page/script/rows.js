@@ -38,7 +38,7 @@
     const { defense, authorised, attack, via, dataset, evaluated, repeat } = cell;
     const words = [dataset(i), authorised(i) ? `${defense(i)} for ${authorised(i)}` : defense(i)];
     words.push(via(i) && !attack(i).includes(via(i)) ? `${attack(i)} via ${via(i)}` : attack(i));
-    if (evaluated(i)) words.push(`judged by ${evaluated(i)}`);
+    if (evaluated(i)) words.push(`evaluated by ${evaluated(i)}`);
     if (repeat(i)) words.push(`repeat ${repeat(i)}`);
     return words.join(" · ");
   }
