@@ -94,7 +94,8 @@ def memory_of(source: Path | pa.Buffer, limit: int) -> int:
 def _bound(source: Path | pa.Buffer) -> int:
     """Return an upper bound of the bytes that a Parquet file takes in memory, from its metadata alone."""
     numbers, texts = _columns(source)
-    return numbers + sum(chunk.total_uncompressed_size * _repeats(chunk) for chunk in texts)
+    repeated: int = sum(chunk.total_uncompressed_size * _repeats(chunk) for chunk in texts)
+    return numbers + repeated
 
 
 def _counted(source: Path | pa.Buffer, limit: int) -> int:
