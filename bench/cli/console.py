@@ -11,7 +11,7 @@ import os
 import shlex
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +30,8 @@ from bench.core.text import duration, printable
 from bench.engine.scheduler import missing_stages
 from bench.planning.plan import Plan, left_out_metrics
 from bench.registry.components import description, parameters
-from bench.registry.discovery import KINDS, Registry
+from bench.registry.declarations import problem_of
+from bench.registry.discovery import KINDS, Plugin, Registry
 from bench.store.artifacts import Cache
 from bench.store.cell_rows import role_of
 from bench.store.reading import RunResults
@@ -380,32 +381,38 @@ def show_claims(verdicts: Sequence[ClaimVerdict], fmt: str, *, synthetic: bool) 
     out.print(tally(verdicts))
 
 
-def show_plugins(registry: Registry, *, as_json: bool) -> None:
+def show_plugins(
+    plugins: Sequence[Plugin], conflicts: Mapping[tuple[str, str], Sequence[str]], *, as_json: bool
+) -> None:
     """Print what ``bench plugins`` shows: each plugin with the components that it provides or the reason why it cannot
     be used, and the names that several plugins claim."""
     if as_json:
-        say_json([dataclasses.asdict(p) for p in registry.plugins])
+        say_json([dataclasses.asdict(p) for p in plugins])
         return
     table = table_of("plugin", "distribution", "provides")
-    for plugin in registry.plugins:
+    for plugin in plugins:
         provides = ", ".join(f"{name} ({kind.replace('_', ' ')})" for kind, name in plugin.components)
         if plugin.reason:
             provides = f"cannot be used: {plugin.reason}"
         style = "red" if plugin.reason else None
         table.add_row(plugin.name, f"{plugin.distribution} {plugin.version}", provides or "hooks only", style=style)
     out.print(table)
-    for (kind, name), rivals in registry.conflicts.items():
+    for (kind, name), rivals in conflicts.items():
         both = " and ".join(rivals)
         out.print(f"conflict: {kind} {name!r} is provided by {both}; uninstall one of them", style="red")
 
 
 def show_info(registry: Registry, name: str, *, as_json: bool = False) -> None:
     """Print what ``bench info NAME`` shows: the documentation, origin, declarations and parameters of every component
-    of that name (two kinds may share one). Raise `PluginError` if no component has it."""
+    of that name (two kinds may share one). Raise `PluginError` if no component has it, or if it declares something
+    wrong."""
     kinds = [kind for kind in KINDS if (kind, name) in registry.components or (kind, name) in registry.conflicts]
     if not kinds:
         known = {n for _, n in registry.components}
         raise PluginError(f"{name}: expected the name of a component; {did_you_mean(name, known)}")
+    for kind in kinds:
+        if problem := problem_of(kind, name, registry.find(kind, name, "bench info").cls):
+            raise PluginError(problem)
     if as_json:
         say_json([_info(registry, kind, name) for kind in kinds])
         return

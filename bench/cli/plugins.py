@@ -23,9 +23,11 @@ def plugins(as_json: bool) -> None:
       bench plugins --json
     """
     from bench.cli import console
+    from bench.registry.declarations import examined
     from bench.registry.discovery import discover
 
-    console.show_plugins(discover(), as_json=as_json)
+    registry = discover()
+    console.show_plugins(examined(registry), registry.conflicts, as_json=as_json)
 
 
 @click.command()

@@ -18,16 +18,14 @@ from typing import Annotated, Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from bench.api.attack import Outputs, Sees
-from bench.api.defense import Need
 from bench.api.hookspecs import Model
-from bench.api.metric import Metric
 from bench.api.search_paths import expand
 from bench.core.content_keys import joined_digest
-from bench.core.domain import Component, Control, Goal, Kind, Origin, Side
+from bench.core.domain import Component, Kind, Origin
 from bench.core.errors import BenchError, PluginError, SuiteError, UntrustedError, did_you_mean, error_text
 from bench.core.packages import DISTRIBUTION
 from bench.core.provenance import file_sha256
+from bench.registry.declarations import check_declarations
 from bench.registry.discovery import Registration, Registry
 from bench.registry.sources import code_of, declared_files, declared_names, declared_programs, library_digest
 
@@ -35,9 +33,12 @@ from bench.registry.sources import code_of, declared_files, declared_names, decl
 def build_component(kind: str, name: str, params: Mapping[str, Any], where: str, registry: Registry) -> Any:
     """Build the component ``name`` from parameters as a suite writes them; ``where`` is their TOML path.
 
-    Raise `PluginError` if the component cannot be used and `SuiteError` for a wrong parameter.
+    Raise `PluginError` if the component cannot be used or declares something wrong, and `SuiteError` for a wrong
+    parameter.
     """
-    return instantiate(registry.find(kind, name, where).cls, params, where)
+    instance = instantiate(registry.find(kind, name, where).cls, params, where)
+    check_declarations(kind, name, instance)
+    return instance
 
 
 def instantiate(cls: type, params: Mapping[str, Any], where: str) -> Any:
@@ -95,57 +96,6 @@ def effective_parameters(instance: Any) -> dict[str, Any]:
 def parameter_names(cls: type) -> frozenset[str]:
     """Return the names of the parameters of a component class."""
     return frozenset(_adapters(cls))
-
-
-_DECLARED: Mapping[str, Mapping[str, tuple[Any, ...]]] = {
-    "attack": {
-        "outputs": typing.get_args(Outputs),
-        "trains_on": ("nothing", "clean", "defense", "evaluated"),
-        "uploads_of": ("photo", "person"),
-        "sees": typing.get_args(Sees),
-    },
-    "defense": {
-        "goal": typing.get_args(Goal),
-        "control": typing.get_args(Control),
-        "protects": typing.get_args(Side),
-        "needs": typing.get_args(Need),
-        "sends": ("image", "feature", "representation"),
-    },
-}
-_OPTIONAL = frozenset({"control"})  # Declarations that may be None.
-
-
-def check_declarations(kind: Kind, name: str, instance: Any) -> None:
-    """Raise `PluginError` if an attack or a defense declares a word that the host does not know, or a metric something
-    that cannot be."""
-    if isinstance(instance, Metric):
-        _check_metric(f"metric {name}", instance)
-    for declaration, known in _DECLARED.get(kind, {}).items():
-        found = getattr(instance, declaration)
-        for value in sorted(found, key=str) if isinstance(found, frozenset | set) else [found]:
-            if value not in known and not (declaration in _OPTIONAL and value is None):
-                raise PluginError(
-                    f"{kind} {name}: {declaration}: expected one of {', '.join(known)}, found {value!r}; "
-                    f"{did_you_mean(str(value), known)}"
-                )
-
-
-def _check_metric(where: str, metric: Metric) -> None:
-    if not (metric.defines("compute") or metric.defines("compute_set")):
-        raise PluginError(f"{where}: expected compute() or compute_set(), found neither; define one of them")
-    if not metric.formula.strip():
-        raise PluginError(f"{where}: formula: expected a sentence, found none; say how the metric is computed")
-    limits = metric.range
-    numbers = isinstance(limits, tuple) and len(limits) == 2 and all(isinstance(x, int | float) for x in limits)
-    if not numbers or not limits[0] < limits[1]:
-        raise PluginError(f"{where}: range: expected the lowest and the highest value, found {limits!r}")
-    for goal, better in metric.better.items():
-        for found, known in ((goal, typing.get_args(Goal)), (better, ("higher", "lower"))):
-            if found not in known:
-                raise PluginError(
-                    f"{where}: better: expected one of {', '.join(known)}, found {found!r}; "
-                    f"{did_you_mean(str(found), known)}"
-                )
 
 
 def fingerprint(kind: Kind, instance: Any, where: str) -> str | None:

@@ -11,8 +11,9 @@ from typing import Any
 
 from bench.api.datasets import Dataset, TrainingSet
 from bench.api.types import Check, DataStatus
-from bench.core.errors import BenchError, MissingDataError, SuiteError, error_text
+from bench.core.errors import BenchError, MissingDataError, PluginError, SuiteError, error_text
 from bench.registry.components import build_component
+from bench.registry.declarations import problem_of
 from bench.registry.discovery import Registry
 
 
@@ -40,6 +41,9 @@ def entries(registry: Registry, kinds: Iterable[str]) -> Iterator[InventoryEntry
                 instance = build_component(kind, name, {}, name, registry)
             except SuiteError:
                 continue  # Some of its parameters have no default, so that only a suite can name it.
+            except PluginError as error:
+                yield InventoryEntry(kind=kind, name=name, status=DataStatus(), license="", problem=str(error))
+                continue
             yield _entry(kind, name, instance)
 
 
@@ -79,6 +83,10 @@ def verify(
         if not names:
             yield "data sets", Check("found", True, "none but generated ones; bench data status says what is missing")
     for name in names:
+        registration = registry.find("dataset", name, name)
+        if problem := problem_of("dataset", name, registration.cls):
+            yield name, Check("declarations", False, problem)
+            continue
         dataset: Dataset = build_component("dataset", name, params, name, registry)
         try:
             for check in dataset.verify(training):

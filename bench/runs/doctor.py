@@ -15,6 +15,7 @@ from bench.engine.factory import resolve_device
 from bench.metrics.lpips import find_vgg
 from bench.registry import inventory
 from bench.registry.components import build_component
+from bench.registry.declarations import examined
 from bench.registry.discovery import Registry, discover
 from bench.store.run_folders import free_bytes, require_writable
 from bench.store.workspace import Folders
@@ -27,7 +28,7 @@ def examine(folders: Folders) -> list[Check]:
         *_packages(),
         *[
             Check(f"plugin {p.name}", p.reason is None, p.reason or f"{p.distribution} {p.version}")
-            for p in registry.plugins
+            for p in examined(registry)
         ],
         *[
             Check(f"{kind} {name}", False, f"provided by several plugins: {', '.join(rivals)}; uninstall one")

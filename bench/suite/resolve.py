@@ -15,7 +15,6 @@ from bench.api.hookspecs import Attack
 from bench.core.domain import Component, DataMode
 from bench.core.errors import MissingDataError, SuiteError
 from bench.registry.components import (
-    check_declarations,
     effective_parameters,
     fingerprint,
     foreign_code,
@@ -24,6 +23,7 @@ from bench.registry.components import (
     parameter_names,
     require_trust,
 )
+from bench.registry.declarations import check_declarations
 from bench.registry.discovery import Registry
 from bench.suite.expand import FullReference
 
@@ -137,6 +137,7 @@ class Resolver:
         known = parameter_names(registration.cls)
         shared: dict[str, Any] = {k: v for k, v in reference.passed.items() if k in known}
         instance = instantiate(registration.cls, shared, where)
+        check_declarations(kind, name, instance)
         return Component(
             kind=kind,
             name=name,

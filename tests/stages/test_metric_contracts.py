@@ -11,7 +11,7 @@ import torch
 
 from bench import Context, Metric
 from bench.core.errors import ContractError, PluginError
-from bench.registry.components import check_declarations
+from bench.registry.declarations import check_declarations
 from bench.stages.contracts import compute_checked, features_checked, set_value_checked
 from bench.stages.image_metrics import columns_of
 
@@ -124,7 +124,7 @@ def test_features_are_checked(found: Any, message: str) -> None:
     [
         ({"formula": " "}, "metric mine: formula: expected a sentence, found none"),
         ({"range": (1.0, 0.0)}, r"metric mine: range: expected the lowest and the highest value, found \(1.0, 0.0\)"),
-        ({"range": 1.0}, "metric mine: range: expected the lowest"),
+        ({"range": 1.0}, r"metric mine: range: expected a tuple \(a number, a number\), found 1.0"),
         ({"better": {"utility": "lower"}}, "better: expected one of recognition, appearance, .* found 'utility'"),
         ({"better": {"recognition": "less"}}, "better: expected one of higher, lower, found 'less'"),
     ],
