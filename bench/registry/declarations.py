@@ -12,14 +12,14 @@ import functools
 import inspect
 import re
 import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from bench.api.metric import Metric
-from bench.core.errors import BenchError, PluginError, did_you_mean, error_text
+from bench.core.errors import DataError, PluginError, did_you_mean, error_text
 from bench.core.text import shortened_repr
 from bench.registry.discovery import KINDS, Plugin, Registry
 from bench.registry.sources import declared_names
@@ -31,15 +31,18 @@ _NAMES = frozenset({"programs", "libraries"})  # A parameter of this name is no 
 
 def check_declarations(kind: str, name: str, instance: Any) -> None:
     """Raise `PluginError` if a component declares something of a wrong type, or a word that the host does not know. The
-    message names the component, the declaration, what was expected and found, and what to do."""
-    where, base = f"{kind.replace('_', ' ')} {name}", KINDS[kind][1]
+    message names the component, the declaration, what was expected and found, and what to do.
+
+    A declaration that cannot be known because files are missing or damaged is left out: the fingerprint says so.
+    """
+    where, base = _where(kind, name), KINDS[kind][1]
     _check_class(where, base, type(instance))
     for declaration, hint in _hints(base).items():
         if not (declaration in _NAMES and declaration in _parameters(type(instance))):
-            _check(where, declaration, hint, _value(where, declaration, instance))
+            _check_made(where, declaration, hint, functools.partial(getattr, instance, declaration))
     for method in _METHODS:
         if _is_defined(type(instance), base, method):
-            _check(where, f"{method}()", _returned(base, method), _value(where, method, instance, call=True))
+            _check_made(where, f"{method}()", _returned(base, method), getattr(instance, method))
     if isinstance(instance, Metric):
         _check_metric(where, instance)
 
@@ -47,9 +50,8 @@ def check_declarations(kind: str, name: str, instance: Any) -> None:
 def problem_of(kind: str, name: str, cls: type) -> str | None:
     """Return what is wrong with the declarations of a component class; None if nothing is. Properties and methods are
     read from an instance with the default parameters, and left out if a parameter has no default."""
-    where, base = f"{kind.replace('_', ' ')} {name}", KINDS[kind][1]
     try:
-        _check_class(where, base, cls)
+        _check_class(_where(kind, name), KINDS[kind][1], cls)
         try:
             instance = cls()
         except Exception:  # A parameter has no default, or the defaults do not go together: a suite names all of them.
@@ -57,8 +59,6 @@ def problem_of(kind: str, name: str, cls: type) -> str | None:
         check_declarations(kind, name, instance)
     except PluginError as error:
         return str(error)
-    except BenchError:  # Files are missing or damaged, which is not a matter of declarations.
-        return None
     return None
 
 
@@ -71,6 +71,11 @@ def examined(registry: Registry) -> list[Plugin]:
         problems = [text for key in usable if (text := problem_of(*key, registry.components[key].cls))]
         found.append(dataclasses.replace(plugin, reason="; ".join(problems)) if problems else plugin)
     return found
+
+
+def _where(kind: str, name: str) -> str:
+    words = "data set" if kind == "dataset" else kind.replace("_", " ")
+    return f"{words} {name}"
 
 
 def _check_class(where: str, base: type, cls: type) -> None:
@@ -87,6 +92,17 @@ def _check_class(where: str, base: type, cls: type) -> None:
                 f"{where}: {method}: expected a method, found {shortened_repr(value)}; write def {method}(self, ...) "
                 "and return the value"
             )
+
+
+def _check_made(where: str, declaration: str, hint: Any, make: Callable[[], Any]) -> None:
+    """Check a declaration that the code of a plugin makes."""
+    try:
+        value = make()
+    except DataError:  # The files behind it are missing or damaged.
+        return
+    except Exception as error:
+        raise PluginError(f"{where}: {declaration}: the plugin failed with {error_text(error)}; correct it") from error
+    _check(where, declaration, hint, value)
 
 
 def _check(where: str, declaration: str, hint: Any, value: Any) -> None:
@@ -151,18 +167,6 @@ def _in_words(hint: Any) -> str:
     if inner:
         return " or ".join(map(_in_words, inner))
     return _WORDS.get(hint, "any value")
-
-
-def _value(where: str, name: str, instance: Any, *, call: bool = False) -> Any:
-    """Return a declaration of an instance, or what a method of it returns. Raise `PluginError` if the plugin fails."""
-    try:
-        found = getattr(instance, name)
-        return found() if call else found
-    except BenchError:
-        raise
-    except Exception as error:
-        shown = f"{name}()" if call else name
-        raise PluginError(f"{where}: {shown}: the plugin failed with {error_text(error)}; correct it") from error
 
 
 def _is_defined(cls: type, base: type, method: str) -> bool:

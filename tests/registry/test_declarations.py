@@ -15,7 +15,7 @@ from bench.api.datasets import TrainingSet
 from bench.api.defense import Defense
 from bench.api.hookspecs import Model
 from bench.api.metric import Metric
-from bench.core.errors import PluginError
+from bench.core.errors import MissingDataError, PluginError
 from bench.registry.declarations import check_declarations, examined, problem_of
 from bench.registry.discovery import KINDS, Registry
 
@@ -43,8 +43,8 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     (
         "defense",
         {"protects": 5},
-        "defense mine: protects: expected a frozenset of probe, gallery, both, found 5; correct it, or leave it out for "
-        "the default",
+        "defense mine: protects: expected a frozenset of probe, gallery, both, found 5; correct it, or leave it out "
+        "for the default",
     ),
     (
         "defense",
@@ -75,12 +75,12 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     ("attack", {"uploads": "3"}, "uploads: expected a whole number, found '3'"),
     ("attack", {"trains_on": "cleen"}, "found 'cleen'; did you mean 'clean'?"),
     ("attack", {"budget": {"steps": 3}}, "budget: expected a method, found {'steps': 3}; write def budget(self"),
-    ("attack", {"classes": lambda self: {"gender": "male"}}, "classes(): expected a dict, each key a text and each"),
+    ("attack", {"classes": lambda self: {"gender": "male"}}, "classes(): expected a dict, each key a text"),
     ("attack", {"fit_seconds": lambda self: None}, "fit_seconds(): expected a number, found None"),
     (
         "metric",
         {"range": [0.0, 1.0]},
-        "range: expected a tuple (a number, a number), found [0.0, 1.0]; write the tuple",
+        "range: expected a tuple (a number, a number), found [0.0, 1.0]; write",
     ),
     ("metric", {"better": "higher"}, "better: expected a dict, each key one of recognition, appearance, anonymity"),
     ("metric", {"digits": 2.5}, "digits: expected a whole number, found 2.5"),
@@ -89,7 +89,7 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     (
         "model",
         {"splits": {"conv1": (1, 2)}},
-        "splits: expected a dict, each key a text and each value a tuple (a whole",
+        "splits: expected a dict, each key a text and each value a tuple",
     ),
     ("model", {"mflops": "a lot"}, "mflops: expected a number, found 'a lot'"),
     ("model", {"stand_in": 5}, "stand_in: expected a text or None, found 5"),
@@ -130,6 +130,15 @@ def test_a_parameter_may_have_the_name_of_a_declaration_of_names() -> None:
         passes: int = 4  # type: ignore[assignment]
 
     assert problem_of("defense", "mine", Mine) is None
+
+
+def test_a_declaration_that_files_decide_is_left_to_the_fingerprint_while_they_are_missing() -> None:
+    def missing(self: Model) -> int:
+        raise MissingDataError("weights.pt: no weights; fetch them")
+
+    cls = component("model", embedding_size=property(missing))
+    assert problem_of("model", "mine", cls) is None
+    check_declarations("model", "mine", cls())
 
 
 @pytest.mark.parametrize("kind", KINDS)
