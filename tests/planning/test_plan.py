@@ -325,7 +325,7 @@ def test_a_plugin_with_an_invalid_time_limit_is_named(
     from bench_toy.defenses import ToyStep
 
     monkeypatch.setattr(ToyStep, "time_limit_s", wrong)
-    with pytest.raises(PluginError, match="toy-step: time_limit_s: expected a number of seconds above 0 or None"):
+    with pytest.raises(PluginError, match="toy-step: time_limit_s: expected a number"):
         plan_of()
 
 

@@ -114,7 +114,9 @@ class PmtNoise(Pmt):
     """
 
     sends: ClassVar[frozenset[Literal["image", "feature", "representation"]]] = frozenset({"feature"})
-    promise: ClassVar[str] = "nothing of its own: a comparison, which changes features as much as PMT does, but at random"
+    promise: ClassVar[str] = (
+        "nothing of its own: a comparison, which changes features as much as PMT does, but at random"
+    )
     not_promised: ClassVar[str] = "that the noise cannot be taken out again; a formal bound"
 
     def passes(self) -> float:
