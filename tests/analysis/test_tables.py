@@ -142,6 +142,15 @@ def test_the_summary_says_what_was_repeated(tmp_path: Path) -> None:
     assert {row[-1].rpartition(", ")[2] for row in rows} == {"2 repeats"}
 
 
+def test_the_summary_names_experiments_and_attacks_if_there_are_several(worked: Rows) -> None:
+    for one in list(worked.cells):
+        worked.cells += [replace(one, experiment="two"), replace(one, attack="filtered")]
+    columns, rows = summary_rows(worked)
+    assert columns[-2:] == ["experiment", "attack"]
+    assert {tuple(row[-2:]) for row in rows} == {(m.experiment, m.attack) for m in worked.matrices}
+    assert len(worked.matrices) == 3
+
+
 def test_missing_figures_say_why(results: RunResults) -> None:
     rows = Rows(results)
     table = recognition_table(rows, rows.matrices[0], layout_named("VII"))

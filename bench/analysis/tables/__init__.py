@@ -142,15 +142,19 @@ def _with_leaks(rows: Rows, table: Table) -> Table:
 def summary_rows(rows: Rows) -> tuple[list[str], list[list[str]]]:
     """Return the summary as text for a terminal: the columns, and the rows; the first two columns are names.
 
-    N, with people and repeats, is that of the accuracy of the authorised model, or else of all models.
+    N, with people and repeats, is that of the accuracy of the authorised model, or else of all models. The experiment
+    and the attack are named at the end if the rows have several.
     """
-    made = [s for matrix in rows.matrices for s in summaries(rows, matrix)]
-    goals = {s.goal for s in made} != {"recognition"}  # A similarity is good for one goal and bad for another.
+    made = [(matrix, s) for matrix in rows.matrices for s in summaries(rows, matrix)]
+    goals = {s.goal for _, s in made} != {"recognition"}  # A similarity is good for one goal and bad for another.
+    experiments, attacks = ({getattr(matrix, name) for matrix, _ in made} for name in ("experiment", "attack"))
     ssim = "SSIM" if goals else "SSIM ↓"
     columns = ["defense", "authorised", "accuracy ↑", "clean ↑", "others ↓", "worst ↓", ssim, "bars met", "N"]
     columns += ["goal"] if goals else []
+    columns += ["experiment"] if len(experiments) > 1 else []
+    columns += ["attack"] if len(attacks) > 1 else []
     found = []
-    for s in made:
+    for matrix, s in made:
         shown = [
             brief(metric, measurement)
             for metric, measurement in (
@@ -165,6 +169,8 @@ def summary_rows(rows: Rows) -> tuple[list[str], list[list[str]]]:
         bars = f"{met}/{len(s.verdicts)}" if s.verdicts else ""
         n = next((m.support for m in (s.kept, s.leaked) if m.value is not None), "")
         found.append([s.defense, s.authorised or "any model", *shown, bars, n, *([s.goal] if goals else [])])
+        found[-1] += [matrix.experiment] if len(experiments) > 1 else []
+        found[-1] += [matrix.attack] if len(attacks) > 1 else []
     return columns, found
 
 
