@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.core.errors import StorageError
 from bench.core.files import require_no_link
 from bench.core.paths import child
 from bench.store.run_record import RECORD, RunRecord
@@ -24,7 +25,10 @@ _PACKAGE = Path(__file__).parent.parent / "reference"
 
 
 def find_reference(version: str | None) -> RunResults | None:
-    """Return the reference run of a version of a suite; None if there is none, and for a suite without a version."""
+    """Return the reference run of a version of a suite; None if there is none, and for a suite without a version.
+
+    Raises `StorageError` if what lies in its place is no run of that version.
+    """
     if not version:
         return None
     own = [Path(text).expanduser() for text in os.environ.get(FOLDERS, "").split(os.pathsep) if text]
@@ -33,12 +37,37 @@ def find_reference(version: str | None) -> RunResults | None:
         if (found / RECORD).is_file():
             from bench.store.reading import RunResults  # It imports pandas, which planning does not need.
 
-            return RunResults(require_no_link(found, folder))
+            results = RunResults(require_no_link(found, folder))
+            _require_reference(results.run, version, found)
+            return results
     return None
+
+
+def _require_reference(record: RunRecord, version: str, folder: Path) -> None:
+    """Raise `StorageError` unless the record is that of a run of this version, whose suite is written as suites are."""
+    experiments = record.suite.raw.get("experiment", [])
+    if record.suite.version != version:
+        found = "one of " + record.suite.version if record.suite.version else "a run of a suite without a version"
+    elif not (isinstance(experiments, list) and all(map(_is_experiment, experiments))):
+        found = "a record whose suite has experiments of another form"
+    else:
+        return
+    raise StorageError(
+        f"{folder}: expected the reference run of {version}, found {found}; remove this folder, or its parent from "
+        f"${FOLDERS}"
+    )
+
+
+def _is_experiment(table: object) -> bool:
+    """Return True if a part of a suite has the form of an experiment: a table with a name and a list of defenses."""
+    return (
+        isinstance(table, dict)
+        and isinstance(table.get("name"), str)
+        and isinstance(table.get("defenses", []), list)
+        and all(isinstance(defense, str | dict) for defense in table.get("defenses", []))
+    )
 
 
 def defense_tables(record: RunRecord) -> Mapping[str, list[Any]]:
     """Return the defenses of each experiment of a run as its suite wrote them."""
-    found = record.suite.raw.get("experiment")
-    tables = found if isinstance(found, list) else []
-    return {t["name"]: list(t.get("defenses", ())) for t in tables if isinstance(t, dict) and "name" in t}
+    return {table["name"]: list(table.get("defenses", ())) for table in record.suite.raw.get("experiment", ())}

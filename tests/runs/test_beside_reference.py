@@ -11,9 +11,11 @@ import pytest
 from fake_run import FakeRun, write_fake_run
 
 from bench.analysis.rows import Rows
+from bench.core.errors import StorageError
 from bench.registry.discovery import Registry
 from bench.runs.beside_reference import BesideReference, changed_since, with_reference
 from bench.store.reading import RunResults
+from bench.store.reference import find_reference
 from bench.store.run_record import ComponentRecord, OriginRecord, RunRecord, SuiteRecord, write_record
 
 SUITE = SuiteRecord(name="hard", raw={"suite": {"name": "hard", "version": "hard-1"}})
@@ -117,3 +119,40 @@ def test_other_questions_stand_alone(reference: RunResults, tmp_path: Path, regi
     write_record(own.folder, replace(own.run, suite=replace(own.run.suite, raw=raw)))
     own = RunResults(own.folder)
     assert with_reference(own, registry) is own
+
+
+# ---- what lies in the place of a reference run -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("raw", "found"),
+    [
+        ({"suite": {"name": "fake", "version": "hard-2"}}, "found one of hard-2"),
+        ({"suite": {"name": "fake"}}, "found a run of a suite without a version"),
+        ({"experiment": 5}, "found a record whose suite has experiments of another form"),
+        ({"experiment": [5]}, "experiments of another form"),
+        ({"experiment": [{"defenses": []}]}, "experiments of another form"),
+        ({"experiment": [{"name": ["one"]}]}, "experiments of another form"),
+        ({"experiment": [{"name": "one", "defenses": 5}]}, "experiments of another form"),
+        ({"experiment": [{"name": "one", "defenses": [["blur"]]}]}, "experiments of another form"),
+    ],
+)
+def test_what_is_no_reference_run_of_the_version_is_one_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, raw: dict[str, Any], found: str
+) -> None:
+    folder = tmp_path / "references" / "hard-1"
+    folder.mkdir(parents=True)
+    written = {"suite": {"name": "fake", "version": "hard-1"}, **raw}
+    write_record(folder, replace(RUN, suite=replace(RUN.suite, raw=written)))
+    monkeypatch.setenv("BENCH_REFERENCE", str(folder.parent))
+    with pytest.raises(StorageError, match=r"hard-1: expected the reference run of hard-1, .*" + found):
+        find_reference("hard-1")
+
+
+def test_a_reference_run_may_be_no_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_record(tmp_path / "elsewhere", RUN)
+    (tmp_path / "references").mkdir()
+    (tmp_path / "references" / "hard-1").symlink_to(tmp_path / "elsewhere")
+    monkeypatch.setenv("BENCH_REFERENCE", str(tmp_path / "references"))
+    with pytest.raises(StorageError):
+        find_reference("hard-1")
