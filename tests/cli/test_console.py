@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import shutil
@@ -33,10 +32,10 @@ def test_paths_are_no_markup(tmp_path: Path, registry: Registry, inline: None, m
         assert str(home) in done.stdout
 
 
-def test_reasons_are_no_markup(registry: Registry, capsys: pytest.CaptureFixture[str]) -> None:
+def test_reasons_are_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
     plugin = Plugin(name="[/a]", module="odd", distribution="[/b]", version="[/c]", reason="[/red] [bold]x")
     conflicts = {("defense", "[/d]"): ["[/e]", "[/f]"]}
-    show_plugins(dataclasses.replace(registry, plugins=[plugin], conflicts=conflicts), as_json=False)
+    show_plugins([plugin], conflicts, as_json=False)
     out = capsys.readouterr().out
     for text in ("[/a]", "[/b] [/c]", "[/red] [bold]x", "[/d]", "[/e]", "[/f]"):
         assert text in out
