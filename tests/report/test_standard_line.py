@@ -18,9 +18,9 @@ from bench.suite.bundled import published
 from bench.suite.suite import read
 
 
-def run_of(folder: Path, head: dict[str, Any]) -> RunResults:
+def run_of(folder: Path, head: dict[str, Any], run: FakeRun | None = None) -> RunResults:
     """Return a fake run whose suite has this head."""
-    results = write_fake_run(folder, [FakeRun()])
+    results = write_fake_run(folder, [run or FakeRun()])
     record = json.loads((results.folder / "run.json").read_text())
     record["suite"]["raw"] = {"suite": {"name": "fake", **head}}
     (results.folder / "run.json").write_text(json.dumps(record))
@@ -40,7 +40,8 @@ def test_without_a_reference_run_the_line_says_how_to_get_it(tmp_path: Path) -> 
 
 def test_the_line_quotes_the_reference_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BENCH_REFERENCE", str(tmp_path / "references"))
-    write_fake_run(tmp_path / "references" / "hard-7", [FakeRun(attacks=(FakeAttack(),))])
+    of_reference = FakeRun(attacks=(FakeAttack(),))
+    run_of(tmp_path / "references" / "hard-7", {"version": "hard-7"}, of_reference)
     line = quoted(Rows(run_of(tmp_path / "run", {"standard": "hard-7"})))
     assert line is not None
     assert line.command == ""
