@@ -1,4 +1,4 @@
-"""What chance links: how often a linker that knows only the known groups of two people, such as gender, links them.
+"""The chance level of links: how often an adversary links different people of the same known groups, such as gender.
 
 To tell two people apart by their gender is no identity. Where groups of people are known, the chance level of links is
 therefore that of pairs of two different people of the same groups, and otherwise that of pairs whose second upload is
@@ -22,6 +22,7 @@ from bench.analysis.sample_values import numbers
 from bench.core.text import joined_labels
 from bench.metrics.linkage import pair_auc
 
+_PERMUTED = "permuted pairs, because too few people of the same groups are known"
 FEWEST = 30  # pairs of different people of the same groups; a chance level of fewer is too uncertain.
 
 
@@ -94,8 +95,6 @@ def in_words(rows: Rows, cells: Sequence[CellRow]) -> str:
     said = []
     for groups, datasets in by_groups.items():
         where = f" ({joined_labels(list(datasets))})" if len(by_groups) > 1 else ""
-        what = (
-            f"two people of the same {joined_labels(groups)}" if groups else "permuted pairs, whose groups are unknown"
-        )
+        what = f"two people of the same {joined_labels(groups)}" if groups else _PERMUTED
         said.append(f"{what}{where}")
     return f"Chance: {'; '.join(said)}." if said else ""

@@ -31,7 +31,8 @@ _ROWS_AT_ONCE = 65_536
 def require_readable_size(paths: Sequence[Path], most_rows: int = MOST_ROWS) -> None:
     """Raise `StorageError` if the files of a table have too many rows, or take too much memory for their size.
 
-    It is what the metadata of the files say. Errors of files that cannot be read are those of pyarrow.
+    The metadata of the files decide, and the texts in them where the metadata allow too much. Errors of files that
+    cannot be read are those of pyarrow.
     """
     rows, sizes, on_disk = 0, [], 0
     for path in paths:

@@ -9,14 +9,16 @@ import json
 import math
 import typing
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from bench.api.attack import Attack, Budgeted
 from bench.core.domain import Component
 from bench.core.errors import BenchError, PluginError, did_you_mean, error_text
 from bench.core.memoize import remembered
+from bench.core.text import shortened_repr
 from bench.planning.instances import Instances
 from bench.planning.knowledge import knowledge
-from bench.registry.components import component_of
+from bench.registry.components import component_of, foreign_code
 
 _BUDGETED: tuple[str, ...] = typing.get_args(Budgeted)
 
@@ -89,30 +91,40 @@ class Adversaries:
     def trained_as(self, attack: Component) -> Component:
         """Return the attack whose `fit` trains an attack: mostly itself. Raise `PluginError` if that cannot be."""
         where = f"attack {attack.label}: trained_as()"
-        other = self.instances.of(attack).trained_as()
+        try:
+            other = self.instances.of(attack).trained_as()
+        except Exception as error:
+            raise PluginError(f"{where} failed with {error_text(error)}") from error
         if other is None:
             return attack
         if not isinstance(other, Mapping) or not isinstance(other.get("plugin"), str):
             raise PluginError(
-                f"{where}: expected an attack as a suite writes it, such as {{'plugin': 'decoder'}}, found {other!r}"
+                f"{where}: expected an attack as a suite writes it, such as {{'plugin': 'decoder'}}, "
+                f"found {shortened_repr(other)}"
             )
-        params = {name: value for name, value in other.items() if name != "plugin"}
+        params = {str(name): value for name, value in other.items() if name != "plugin"}
         found = component_of("attack", other["plugin"], params, where, self.instances.registry)
         if problem := next(self._mistraining(attack, found), None):
             raise PluginError(f"{where}: {found.name} {problem}")
-        return found
+        return replace(found, label=f"training of {attack.label}")
 
     def _mistraining(self, attack: Component, other: Component) -> Iterator[str]:
         """Yield why the training of another attack cannot be that of an attack."""
         own, trained = self.instances.of(attack), self.instances.of(other)
         if trained.trained_as() is not None:
             yield "names another attack for its training; name that one"
+        if code := foreign_code(trained):
+            yield f"runs code outside the installed plugins, {code}, which only a suite may name"
         if trained.trains_on != own.trains_on:
             yield f"learns from {trained.trains_on!r}; expected {own.trains_on!r}, as this attack"
         if more := sorted(trained.sees - own.sees):
             yield f"sees {', '.join(more)}, which this attack does not; add that to the sees of this attack"
         if self.spends(other).get("faces") != self.spends(attack).get("faces"):
             yield "has another budget of faces; expected the same number in both"
+        if (trained.uploads, trained.uploads_of) != (own.uploads, own.uploads_of):
+            yield "receives other uploads; expected the same uploads and uploads_of in both"
+        if text := self.contradiction(other):
+            yield f"cannot be trained: {text}"
 
     @remembered
     def budget(self, attack: Component) -> str | None:

@@ -13,7 +13,6 @@ from bench.api.datasets import Dataset, TrainingSet
 from bench.api.types import Check, DataStatus
 from bench.core.errors import BenchError, MissingDataError, PluginError, SuiteError, error_text
 from bench.registry.components import build_component
-from bench.registry.declarations import problem_of
 from bench.registry.discovery import Registry
 
 
@@ -83,11 +82,11 @@ def verify(
         if not names:
             yield "data sets", Check("found", True, "none but generated ones; bench data status says what is missing")
     for name in names:
-        registration = registry.find("dataset", name, name)
-        if problem := problem_of("dataset", name, registration.cls):
-            yield name, Check("declarations", False, problem)
+        try:
+            dataset: Dataset = build_component("dataset", name, params, name, registry)
+        except PluginError as error:
+            yield name, Check("declarations", False, str(error))
             continue
-        dataset: Dataset = build_component("dataset", name, params, name, registry)
         try:
             for check in dataset.verify(training):
                 yield name, check

@@ -104,7 +104,7 @@ def _experiment(experiment: Experiment) -> ExperimentRecord:
 
 def components_of(plan: Plan) -> list[tuple[Component, tuple[CellRole, ...]]]:
     """Return every component of a plan with its roles in cells and experiments; components with the same content key
-    once."""
+    once. An attack that is no part of a cell and trains one (`bench.Attack.trained_as`) is among them."""
     pairs = dict.fromkeys(pair for cell in plan.cells for pair in cell.roles)
     pairs |= dict.fromkeys(("auxiliary", e.auxiliary) for e in plan.suite.experiments if e.auxiliary)
     pairs |= dict.fromkeys(("metric", metric) for e in plan.suite.experiments for metric in e.metrics)
@@ -112,6 +112,12 @@ def components_of(plan: Plan) -> list[tuple[Component, tuple[CellRole, ...]]]:
     for role, c in pairs:
         _, roles = found.setdefault(digest_of([c.kind, c.label, c]), (c, {}))
         roles.setdefault(role)
+    known = {digest_of(c) for c, _ in found.values()}
+    trainers = (s.components["attack"][0] for s in plan.stages.values() if s.kind == "fit_attack")
+    for c in trainers:
+        if (digest := digest_of(c)) not in known:
+            known.add(digest)
+            found[digest] = (c, {"attack": None})
     return [(c, tuple(roles)) for c, roles in found.values()]
 
 

@@ -94,7 +94,7 @@ def test_the_caption_says_by_which_pairs_chance_was_measured(tmp_path: Path) -> 
     (table,) = linkage_tables(rows, rows.experiments[0])
     assert table.caption.endswith("Chance: two people of the same gender.")
     rows = linked_run(tmp_path / "unknown", by_gender, people=None)
-    assert in_words(rows, rows.cells) == "Chance: permuted pairs, whose groups are unknown."
+    assert in_words(rows, rows.cells) == "Chance: permuted pairs, because too few people of the same groups are known."
 
 
 def test_groups_with_few_pairs_are_left_out(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from support import changed, names, only, skips
 from bench.core.domain import Stage
 from bench.core.errors import BenchError, PluginError, SuiteError
 from bench.planning.plan import Plan
+from bench.runs.record import components_of
 
 BASE = """\
 [suite]
@@ -533,6 +534,23 @@ def test_attacks_that_are_trained_alike_share_one_training(plan_of: PlanOf, monk
     trained_like(monkeypatch, other)
     assert len(keys(plan_of(LOOKS), "fit_attack")) == 1
     assert keys(plan_of(LOOKS, suite), "fit_attack") == keys(plan_of(LOOKS), "fit_attack")
+    recorded = {c.label for c, _ in components_of(plan_of(LOOKS)) if c.kind == "attack"}
+    assert recorded == {"looks", "training of looks"}, "what trains is recorded even if the suite does not name it"
+    assert {c.label for c, _ in components_of(plan_of(LOOKS, suite)) if c.kind == "attack"} == {
+        "looks",
+        "toy-unfinished",
+    }
+
+
+def test_a_training_that_fails_or_does_not_exist_is_named(plan_of: PlanOf, monkeypatch: pytest.MonkeyPatch) -> None:
+    from bench_toy.attacks import ToyLearner
+
+    trained_like(monkeypatch, {"plugin": "toy-unfinished", "learns": "clean", "gives": "images"})
+    with pytest.raises(PluginError, match=r"toy-unfinished cannot be trained: .* has no fit\(\)"):
+        plan_of(LOOKS)
+    monkeypatch.setattr(ToyLearner, "trained_as", lambda self: 1 / 0)
+    with pytest.raises(PluginError, match=r"attack looks: trained_as\(\) failed with ZeroDivisionError"):
+        plan_of(LOOKS)
 
 
 @pytest.mark.parametrize(

@@ -149,7 +149,7 @@ def test_what_is_no_reference_run_of_the_version_is_one_error(
         find_reference("hard-1")
 
 
-def test_a_reference_run_may_be_no_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reference_run_that_is_a_link_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_record(tmp_path / "elsewhere", RUN)
     (tmp_path / "references").mkdir()
     (tmp_path / "references" / "hard-1").symlink_to(tmp_path / "elsewhere")

@@ -70,7 +70,7 @@ class ExposedEntry:
 
     @property
     def too_few(self) -> bool:
-        """True if no question has a gap, because the group or the rest has too few people."""
+        """True if no question has a gap, mostly because the group or the rest has too few people."""
         return all(answer.split.gap.value is None for answer in self.answers.values())
 
     @property

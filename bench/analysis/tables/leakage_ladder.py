@@ -44,7 +44,7 @@ MEANING = {
     LEAKY: "held-out recognisers match significantly more pictures to the person, on the very photo or on another one "
     "of the person, than they match to strangers at the same threshold",
     LINKABLE: "two uploads of one person score significantly higher, or are linked significantly more often, than "
-    "pairs of different people of the same known groups are (where no groups are known: than permuted pairs)",
+    "pairs of different people of the same known groups are (where too few of these are known: than permuted pairs)",
     DESCRIBED: "the answers on an attribute are significantly nearer to those on the original than the same answers "
     "on other people are",
     BOTH: f"both {SAFE} and {LEAKY}: by its pixels the face is gone, and other networks still find the person",
