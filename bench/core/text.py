@@ -148,3 +148,5 @@ def shortened_repr(value: object) -> str:
         return shortened(repr(value))
     except (ValueError, RecursionError):  # Python prints no whole number of some thousand digits and no deep nesting.
         return "a value that is too large to show"
+    except Exception:  # The class of a plugin has a __repr__ that fails.
+        return f"a value of {type(value).__name__} that cannot be shown"

@@ -6,7 +6,6 @@ No torch.
 from __future__ import annotations
 
 import json
-import math
 import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -15,12 +14,13 @@ from bench.api.attack import Attack, Budgeted
 from bench.core.domain import Component
 from bench.core.errors import BenchError, PluginError, did_you_mean, error_text
 from bench.core.memoize import remembered
-from bench.core.text import shortened_repr
+from bench.core.text import shortened, shortened_repr
 from bench.planning.instances import Instances
 from bench.planning.knowledge import knowledge
 from bench.registry.components import component_of, foreign_code
 
 _BUDGETED: tuple[str, ...] = typing.get_args(Budgeted)
+_MOST = 10**12  # of anything that an attack spends
 
 
 class Adversaries:
@@ -77,14 +77,16 @@ class Adversaries:
             found = dict(instance.budget())
         except BenchError:
             raise
-        except Exception as error:
-            raise PluginError(f"{where} failed with {error_text(error)}") from error
+        except (Exception, SystemExit) as error:
+            raise PluginError(f"{where} failed with {shortened(error_text(error))}") from error
         for name, value in found.items():
             if name not in _BUDGETED:
                 raise PluginError(f"{where}: expected {', '.join(_BUDGETED)}; {did_you_mean(str(name), _BUDGETED)}")
             number = isinstance(value, int | float) and not isinstance(value, bool)
-            if not number or not math.isfinite(value) or value < 1 or value != int(value):
-                raise PluginError(f"{where}: {name}: expected a whole number of at least 1, found {value!r}")
+            if not number or not 1 <= value <= _MOST or value != int(value):
+                raise PluginError(
+                    f"{where}: {name}: expected a whole number from 1 to {_MOST:,}, found {shortened_repr(value)}"
+                )
         return found
 
     @remembered
@@ -93,8 +95,8 @@ class Adversaries:
         where = f"attack {attack.label}: trained_as()"
         try:
             other = self.instances.of(attack).trained_as()
-        except Exception as error:
-            raise PluginError(f"{where} failed with {error_text(error)}") from error
+        except (Exception, SystemExit) as error:
+            raise PluginError(f"{where} failed with {shortened(error_text(error))}") from error
         if other is None:
             return attack
         if not isinstance(other, Mapping) or not isinstance(other.get("plugin"), str):

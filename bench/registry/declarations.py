@@ -12,7 +12,7 @@ import functools
 import inspect
 import re
 import typing
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -20,12 +20,13 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from bench.api.metric import Metric
 from bench.core.errors import DataError, PluginError, did_you_mean, error_text
-from bench.core.text import shortened_repr
+from bench.core.text import shortened, shortened_repr
 from bench.registry.discovery import KINDS, Plugin, Registry
 from bench.registry.sources import declared_names
 
 # Methods without arguments whose results are numbers or words that a plan uses, as declarations are.
 _METHODS = ("passes", "fit_seconds", "seconds", "classes", "representation")
+_LONGEST = 10_000  # characters of a text, or parts of a collection
 _NAMES = frozenset({"programs", "libraries"})  # A parameter of this name is no declaration; a single text is one name.
 
 
@@ -42,7 +43,7 @@ def check_declarations(kind: str, name: str, instance: Any) -> None:
             _check_made(where, declaration, hint, functools.partial(getattr, instance, declaration))
     for method in _METHODS:
         if _is_defined(type(instance), base, method):
-            _check_made(where, f"{method}()", _returned(base, method), getattr(instance, method))
+            _check_made(where, f"{method}()", _returned(base, method), functools.partial(_called, instance, method))
     if isinstance(instance, Metric):
         _check_metric(where, instance)
 
@@ -54,7 +55,7 @@ def problem_of(kind: str, name: str, cls: type) -> str | None:
         _check_class(_where(kind, name), KINDS[kind][1], cls)
         try:
             instance = cls()
-        except Exception:  # A parameter has no default, or the defaults do not go together: a suite names all of them.
+        except (Exception, SystemExit):  # A parameter has no default, or they do not go together: a suite names them.
             return None
         check_declarations(kind, name, instance)
     except PluginError as error:
@@ -100,23 +101,35 @@ def _check_made(where: str, declaration: str, hint: Any, make: Callable[[], Any]
         value = make()
     except DataError:  # The files behind it are missing or damaged.
         return
-    except Exception as error:
-        raise PluginError(f"{where}: {declaration}: the plugin failed with {error_text(error)}; correct it") from error
+    except (Exception, SystemExit) as error:
+        failed = shortened(error_text(error))
+        raise PluginError(f"{where}: {declaration}: the plugin failed with {failed}; correct it") from error
     _check(where, declaration, hint, value)
+
+
+def _called(instance: Any, method: str) -> Any:
+    return getattr(instance, method)()
 
 
 def _check(where: str, declaration: str, hint: Any, value: Any) -> None:
     if declaration in _NAMES:
         names = declared_names(value)
-        value = [str(one) if isinstance(one, Path) else one for one in names] if isinstance(names, Iterable) else value
+        if isinstance(names, Collection):  # Anything else might not end.
+            value = [str(one) if isinstance(one, Path) else one for one in names]
     elif isinstance(value, set):
         value = frozenset(value)
+    if isinstance(value, Collection) and len(value) > _LONGEST:
+        raise PluginError(
+            f"{where}: {declaration}: expected at most {_LONGEST:,} characters or parts, found {len(value):,}"
+        )
     try:
         _adapter(declaration, hint).validate_python(value)
     except ValidationError as error:
         raise PluginError(f"{where}: {declaration}: {_problem(error, hint, value)}") from None
     if isinstance(value, int | float) and value < 0:
-        raise PluginError(f"{where}: {declaration}: expected a number of at least 0, found {value!r}; correct it")
+        raise PluginError(
+            f"{where}: {declaration}: expected a number of at least 0, found {shortened_repr(value)}; correct it"
+        )
 
 
 def _check_metric(where: str, metric: Metric) -> None:
@@ -130,10 +143,11 @@ def _check_metric(where: str, metric: Metric) -> None:
 
 def _problem(error: ValidationError, hint: Any, value: Any) -> str:
     """Return what was expected and found, and what to do, for the first of the mistakes in the order of their text."""
-    first = min(error.errors(), key=lambda one: str(one["input"]))
+    first = min(error.errors(), key=lambda one: shortened_repr(one["input"]))
     if first["type"] == "literal_error":
         words = re.findall("'([^']*)'", first["ctx"]["expected"])
-        hint_at = did_you_mean(str(first["input"]), words)
+        word = first["input"] if isinstance(first["input"], str) else ""
+        hint_at = did_you_mean(shortened(word), words)
         remedy = hint_at if hint_at.startswith("did") else "declare one of them"
         return f"expected one of {', '.join(words)}, found {shortened_repr(first['input'])}; {remedy}"
     return f"expected {_in_words(hint)}, found {shortened_repr(value)}; {_remedy(hint, value)}"
@@ -142,7 +156,7 @@ def _problem(error: ValidationError, hint: Any, value: Any) -> str:
 def _remedy(hint: Any, value: Any) -> str:
     wanted, found = typing.get_origin(hint), (value,) if isinstance(value, str) else value
     if wanted is frozenset and isinstance(found, tuple | list) and all(isinstance(one, str) for one in found):
-        return f"write frozenset({{{', '.join(map(repr, found))}}})"
+        return f"write frozenset({{{shortened(', '.join(map(repr, found)))}}})"
     if wanted is tuple and isinstance(value, list):
         return f"write the tuple {shortened_repr(tuple(value))}"
     return "correct it, or leave it out for the default"

@@ -108,7 +108,7 @@ def test_attacks_on_a_representation_need_no_unprotected_one(
         ('spends = "face"', "attack mine: budget(): expected faces, steps, queries; did you mean 'faces'?"),
         (
             'spends = "steps", much = 0.5',
-            "attack mine: budget(): steps: expected a whole number of at least 1, found 0.5",
+            "attack mine: budget(): steps: expected a whole number from 1 to 1,000,000,000,000, found 0.5",
         ),
         ('gives = "link"', "outputs: expected one of recognition, images, attributes, links, found 'link'"),
         ('seen = ["label"]', "sees: expected one of"),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import itertools
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,6 +41,15 @@ def component(kind: str, **declared: Any) -> Any:
 
 
 # The kind, what is declared, and the problem.
+class Unprintable:
+    def __repr__(self) -> str:
+        raise TypeError("no")
+
+
+def fails(words: str) -> None:
+    raise ValueError(words)
+
+
 WRONG: list[tuple[str, dict[str, Any], str]] = [
     (
         "defense",
@@ -93,6 +104,16 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     ),
     ("model", {"mflops": "a lot"}, "mflops: expected a number, found 'a lot'"),
     ("model", {"stand_in": 5}, "stand_in: expected a text or None, found 5"),
+    ("defense", {"needs": property(lambda self: sys.exit(0))}, "needs: the plugin failed with SystemExit"),
+    ("defense", {"passes": property(lambda self: 1 / 0)}, "passes(): the plugin failed with ZeroDivisionError"),
+    ("defense", {"passes": lambda self: fails("x" * 10**6)}, "passes(): the plugin failed with ValueError: xxx"),
+    ("defense", {"libraries": property(lambda self: itertools.repeat("numpy"))}, "libraries: expected a tuple"),
+    ("defense", {"goal": Unprintable()}, "found a value of Unprintable that cannot be shown"),
+    ("defense", {"needs": frozenset({Unprintable()})}, "found a value of Unprintable that cannot be shown"),
+    ("defense", {"goal": 10**5000}, "found a value that is too large to show"),
+    ("defense", {"time_limit_s": -(10**5000)}, "time_limit_s: expected"),
+    ("defense", {"goal": "A" * 10**6}, "goal: expected at most 10,000 characters or parts, found 1,000,000"),
+    ("attack", {"sees": frozenset(map(str, range(20_000)))}, "sees: expected at most 10,000 characters or parts"),
     ("training_set", {"image_size": 112}, "training set mine: image_size: expected a tuple (a whole number, a whole"),
 ]
 
