@@ -82,6 +82,7 @@ def verify(
         if not names:
             yield "data sets", Check("found", True, "none but generated ones; bench data status says what is missing")
     for name in names:
+        registry.find("dataset", name, name)  # A name that no data set has ends the command.
         try:
             dataset: Dataset = build_component("dataset", name, params, name, registry)
         except PluginError as error:
