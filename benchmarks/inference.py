@@ -220,14 +220,16 @@ SECTIONS: Mapping[str, Callable[[int], tuple[list[str], bool]]] = {
     "alarms": _lines_of("false_alarms", "alarm_lines"),
     "comparisons": _lines_of("comparisons", "comparison_lines"),
     "groups": _lines_of("group_gaps", "gap_lines"),
+    "links": _lines_of("grouped_links", "link_lines"),
 }
-# Measured seconds of one core per repeat; of the last three, whose number of repeats has a floor, per repeat beyond it.
+# Measured seconds of one core per repeat; of the last four, whose number of repeats has a floor, per repeat beyond it.
 SECONDS: Mapping[str, float] = {
     "coverage": 0.33,
     "repeats": 0.4,
     "alarms": 1.1 / 5,
     "comparisons": 7.5 / 5,
     "groups": 2.5 / 5,
+    "links": 0.8 / 5,
 }
 FLOOR = 500  # The fewest repeats of the last three.
 

@@ -29,11 +29,21 @@ FEWEST = 30  # pairs of different people of the same groups; a chance level of f
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ChancePairs:
     """The rows ``pairs (n,)`` of a cell whose column ``column`` holds scores of two different people who share the
-    known ``groups``; without groups, these are the ``permuted`` scores of all rows."""
+    known ``groups``; without groups, these are the ``permuted`` scores of all rows. Too few pairs share the known
+    groups ``ignored`` as well, so that a link may rest on these."""
 
     pairs: NDArray[np.bool_]
     column: str
     groups: Sequence[str] = ()
+    ignored: Sequence[str] = ()
+
+    @property
+    def words(self) -> str:
+        """What chance is, and which known groups it ignores."""
+        said = _PERMUTED
+        if self.groups:
+            said = f"two people of the same {joined_labels(self.groups)} ({self.pairs.sum()} pairs)"
+        return said + (f", of any {joined_labels(self.ignored)}, on which links may rest" if self.ignored else "")
 
 
 def chance_pairs(rows: Rows, cell: CellRow, table: pd.DataFrame) -> ChancePairs:
@@ -45,14 +55,18 @@ def chance_pairs(rows: Rows, cell: CellRow, table: pd.DataFrame) -> ChancePairs:
     left, right = (table[f"{side}_subject"].to_numpy() for side in ("left", "right"))
     kept = ~table["same"].to_numpy(bool)
     groups: list[str] = []
+    ignored: list[str] = []
     for attribute, labels in _labels(rows, cell.dataset).items():
         first, second = (np.array([labels.get(int(p), "") for p in side], dtype=str) for side in (left, right))
         shared = kept & (first == second) & (first != "")
         if shared.sum() >= FEWEST:
-            kept, groups = shared, [*groups, attribute]
+            kept = shared
+            groups.append(attribute)
+        else:
+            ignored.append(attribute)
     if groups:
-        return ChancePairs(pairs=kept, column="score", groups=groups)
-    return ChancePairs(pairs=np.ones(len(table), np.bool_), column="permuted")
+        return ChancePairs(pairs=kept, column="score", groups=groups, ignored=ignored)
+    return ChancePairs(pairs=np.ones(len(table), np.bool_), column="permuted", ignored=ignored)
 
 
 def _labels(rows: Rows, dataset: str) -> Mapping[str, Mapping[int, str]]:
@@ -87,14 +101,9 @@ def auc_by_chance(rows: Rows, cell: CellRow, table: pd.DataFrame) -> Floats | No
 
 def in_words(rows: Rows, cells: Sequence[CellRow]) -> str:
     """Return by which pairs the chance level of links was measured, data set by data set, as a sentence."""
-    by_groups: dict[tuple[str, ...], dict[str, None]] = {}
+    said: dict[str, dict[str, None]] = {}
     for cell in cells:
         if len(table := rows.links_of(cell)):
-            groups = tuple(chance_pairs(rows, cell, table).groups)
-            by_groups.setdefault(groups, {})[cell.dataset] = None
-    said = []
-    for groups, datasets in by_groups.items():
-        where = f" ({joined_labels(list(datasets))})" if len(by_groups) > 1 else ""
-        what = f"two people of the same {joined_labels(groups)}" if groups else _PERMUTED
-        said.append(f"{what}{where}")
-    return f"Chance: {'; '.join(said)}." if said else ""
+            said.setdefault(chance_pairs(rows, cell, table).words, {})[cell.dataset] = None
+    found = [words + (f" ({joined_labels(list(of))})" if len(said) > 1 else "") for words, of in said.items()]
+    return f"Chance: {'; '.join(found)}." if found else ""

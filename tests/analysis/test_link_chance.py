@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from channels_run import CLEAN, A, channels_run
 from fake_run import LINKAGE, rewritten
+from support import benchmark
 
 from bench.analysis.link_chance import chance_pairs, in_words
 from bench.analysis.measures import measure
@@ -92,7 +93,7 @@ def test_a_linker_that_knows_the_identity_is_beyond_the_chance_of_groups(tmp_pat
 def test_the_caption_says_by_which_pairs_chance_was_measured(tmp_path: Path) -> None:
     rows = linked_run(tmp_path / "known", by_gender)
     (table,) = linkage_tables(rows, rows.experiments[0])
-    assert table.caption.endswith("Chance: two people of the same gender.")
+    assert table.caption.endswith("Chance: two people of the same gender (40 pairs).")
     rows = linked_run(tmp_path / "unknown", by_gender, people=None)
     assert in_words(rows, rows.cells) == "Chance: permuted pairs, because too few people of the same groups are known."
 
@@ -102,5 +103,25 @@ def test_groups_with_few_pairs_are_left_out(tmp_path: Path) -> None:
     rows = linked_run(tmp_path, by_gender, people=lambda i: f"group {i % 8}")
     cell = next(c for c in rows.cells if c.outputs == "links")
     chosen = chance_pairs(rows, cell, rows.links_of(cell))
-    assert (chosen.column, chosen.groups) == ("permuted", ())
+    assert (chosen.column, chosen.groups, chosen.ignored) == ("permuted", (), ["gender"])
     assert chosen.pairs.all()
+    assert in_words(rows, rows.cells).endswith("are known, of any gender, on which links may rest.")
+
+
+def test_rarely_shared_groups_are_named_as_what_links_may_rest_on(tmp_path: Path) -> None:
+    """All 40 pairs of the same gender show people of different age, in bands of 20 years."""
+    rows = linked_run(tmp_path, by_gender)
+    cell = next(c for c in rows.cells if c.outputs == "links")
+    of = {"gender": gender, "age": lambda i: f"band {i % 8 // 2}"}
+    rows.conclusions["labels"] = {k: {cell.dataset: {i: v(i) for i in range(PAIRS)}} for k, v in of.items()}
+    assert in_words(rows, [cell]) == (
+        "Chance: two people of the same gender (40 pairs), of any age, on which links may rest."
+    )
+
+
+def test_simulated_false_alarms_and_power_of_links() -> None:
+    """A short form of ``make statistics``: what only known groups say is no leak, and a recogniser of people is one."""
+    links = benchmark("grouped_links")
+    assert links.alarms(208, 60, links.Scene(view=3.0)) <= 0.1
+    assert links.alarms(208, 20, links.Scene(view=1.0, leak=0.4)) >= 0.9
+    assert links.alarms(208, 20, links.Scene(view=3.0, known=())) >= 0.9

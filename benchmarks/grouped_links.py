@@ -1,0 +1,143 @@
+"""Measure how often links are called a leak of identity although a linker sees nothing but known groups of people, and
+how often it is seen that a linker recognises people. A section of ``make statistics``.
+
+Half of the pairs of uploads show one person, and the others two people of random groups, as in the bundled protocol.
+Every linker sees noise, and some also see groups of equal size: two genders, and four ages. One recognises a share of
+the people as well. Which pairs are behind the chance level, their scores and the decision are those of the functions
+that the report calls: where too few pairs of different people share all groups, chance is measured on those that share
+some, and a linker that sees the others is called one that recognises people. These rows have no bar.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from simulation_bars import too_many
+
+from bench.analysis.chance_tests import LEVEL, AgainstChance, beyond_chance
+from bench.analysis.link_chance import auc_by_chance, linked_by_chance
+from bench.analysis.pooling import Floats, Pool, SampleScores
+from bench.analysis.sample_values import linked, numbers
+from bench.metrics.linkage import other_pairs, pair_auc
+from bench.metrics.recognition import threshold_at_fmr
+
+PAIRS = (208, 416, 832)
+ATTACKERS = 4
+GROUPS = {"gender": 2, "age": 4}  # How many groups each attribute makes.
+VIEWS = (0.0, 1.0, 3.0)  # What a linker sees of the groups, in standard deviations of its scores.
+LEAKS = (0.05, 0.1, 0.2)  # Shares of people whom the first attacker recognises.
+_COMMON = 0.7  # The correlation of attackers.
+_CALIBRATION = 60  # people whom the adversary sets the threshold on, each with each other
+FMR = 0.01
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scene:
+    """Simulated linkers that see ``groups`` by ``view`` standard deviations of their scores. The data set labels the
+    ``known`` attributes, and the first linker recognises a share ``leak`` of the people."""
+
+    groups: Sequence[str] = ("gender",)
+    known: Sequence[str] = ("gender",)
+    view: float = 1.0
+    leak: float = 0.0
+
+    @property
+    def label(self) -> str:
+        """The scene in words."""
+        seen = f"{' and '.join(self.groups)} seen by {self.view:g} deviations" if self.view else "nothing seen"
+        known = f"{' and '.join(self.known)} known" if self.known else "no group known"
+        return f"{seen}, {known}" + (f", leak {100 * self.leak:.0f} points" if self.leak else "")
+
+    @property
+    def barred(self) -> bool:
+        """True if an alarm is false: nobody is recognised, and everything that is seen is known of enough pairs."""
+        return not self.leak and tuple(self.groups) == tuple(self.known) == ("gender",)
+
+
+SCENES = (
+    *(Scene(view=view) for view in VIEWS),
+    *(Scene(leak=leak) for leak in LEAKS),
+    *(Scene(groups=("gender", "age"), known=("gender", "age"), view=view) for view in VIEWS[1:]),
+    Scene(known=()),
+)
+
+
+def family(rng: np.random.Generator, pairs: int, scene: Scene) -> Iterator[AgainstChance]:
+    """Yield the comparisons of the links of each attacker with chance: the share that is linked, and the area."""
+    same, left = np.arange(pairs) % 2 == 0, np.arange(pairs)
+    right = np.where(same, left, left + pairs)
+    groups = {name: rng.integers(0, number, 2 * pairs) for name, number in GROUPS.items()}
+    partner = other_pairs(left, right, rng.permutation(pairs))
+    rows, cell = _known_people({name: groups[name] for name in scene.known}), SimpleNamespace(dataset="set")
+    common = rng.standard_normal((2, pairs))
+    recognised = same & (rng.random(pairs) < scene.leak)
+
+    def seen(first: Any, second: Any, noise: Floats) -> Floats:
+        shared = sum((groups[name][first] == groups[name][second]).astype(np.float64) for name in scene.groups)
+        return scene.view * shared + noise
+
+    first, second = np.triu_indices(_CALIBRATION, 1)
+    for attacker in range(ATTACKERS):
+        noise = np.sqrt(_COMMON) * common + np.sqrt(1 - _COMMON) * rng.standard_normal((2, pairs))
+        score = seen(left, right, noise[0])
+        if attacker == 0:
+            score = np.where(recognised, score + 6, score)
+        table = pd.DataFrame(
+            {
+                "left_subject": left,
+                "right_subject": right,
+                "same": same,
+                "score": score,
+                "permuted": seen(left, right[partner], noise[1]),
+                "kappa": threshold_at_fmr(seen(first, second, rng.standard_normal(len(first))), FMR),
+                "auc": np.where(same, pair_auc(score, score[~same]), np.nan),
+            }
+        )
+        yield _compared(table, linked(table), linked_by_chance(rows, cell, table), share=True)  # type: ignore[arg-type]
+        yield _compared(table, numbers(table, "auc"), auc_by_chance(rows, cell, table), share=False)  # type: ignore[arg-type]
+
+
+def _known_people(groups: Mapping[str, NDArray[np.int64]]) -> Any:
+    """Return what the chance level of links reads of a run: the known groups of its people."""
+    labels = {name: {"set": dict(enumerate(map(str, of)))} for name, of in groups.items()}
+    return SimpleNamespace(conclusions={"labels": labels})
+
+
+def _compared(table: pd.DataFrame, found: Floats | None, chance: Floats | None, *, share: bool) -> AgainstChance:
+    left, right = (table[f"{side}_subject"].to_numpy() for side in ("left", "right"))
+    assert found is not None
+    assert chance is not None
+    pools = [Pool([SampleScores(values, left, "set", right)]) for values in (found, chance)]
+    return AgainstChance(found=pools[0], chance=pools[1], share=share, sampled=share)
+
+
+def alarms(pairs: int, repeats: int, scene: Scene, seed: int = 0) -> float:
+    """Return the share of runs in which links are called beyond chance."""
+    known = [len(scene.groups), len(scene.known)]
+    rng = np.random.default_rng([seed, pairs, round(100 * scene.view), round(100 * scene.leak), *known])
+    runs = (beyond_chance(list(family(rng, pairs, scene))) for _ in range(repeats))
+    return sum(any(test.beyond for test in tests) for tests in runs) / repeats
+
+
+def link_lines(repeats: int, pairs: Sequence[int] = PAIRS) -> tuple[list[str], bool]:
+    """Return the table of false alarms and of power as lines, and whether every false alarm meets the bar."""
+    repeats = max(100, repeats // 5)
+    lines = [f"Links of {ATTACKERS} attackers beyond chance in {repeats:,} runs, in per cent", ""]
+    lines.append(f"{'':<72}" + "".join(f"{n:>7}" for n in pairs) + "  pairs")
+    met = True
+    for scene in SCENES:
+        shares = [alarms(n, repeats, scene) for n in pairs]
+        wrong = [scene.barred and too_many(share, repeats, LEVEL) for share in shares]
+        met = met and not any(wrong)
+        label = scene.label + (f" (bar {100 * LEVEL:.0f})" if scene.barred else "")
+        marked = (f"{100 * share:>6.1f}{'!' if miss else ' '}" for share, miss in zip(shares, wrong, strict=True))
+        lines.append(f"{label:<72}" + "".join(marked))
+        print(lines[-1], file=sys.stderr, flush=True)
+    return lines, met
