@@ -50,7 +50,7 @@ def _class(name: str, value: type) -> str:
 
 
 def _public(value: type) -> Iterator[tuple[str, Any]]:
-    """Yield the annotated names of a class with their defaults, then its other public members, in the order of the source."""
+    """Yield the public members of a class with their values: first the annotated ones, in the order of the source."""
     own = {**dict.fromkeys(inspect.get_annotations(value), inspect.Parameter.empty), **vars(value)}
     yield from ((key, each) for key, each in own.items() if not key.startswith("_"))
 

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import api_reference
 import command_reference
+import metric_reference
+import navigation
 import suite_reference
 from sphinx.application import Sphinx
 
@@ -24,6 +26,8 @@ MADE: Mapping[str, Callable[[], str]] = {
     "hooks": api_reference.hooks,
     "suite": suite_reference.tables,
     "commands": command_reference.commands,
+    "metrics": metric_reference.metrics,
+    "navigation": navigation.menu,
 }
 # Files outside of docs/ that are pages of the site, and these pages.
 FILES = {
