@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import json
 import typing
 from collections.abc import Callable, Iterator
 from types import ModuleType
@@ -65,7 +66,7 @@ def _member(name: str, value: Any, owner: type) -> str:
     annotation = inspect.get_annotations(owner).get(name)
     simple = value is None or isinstance(value, bool | int | float | str | tuple | frozenset)
     options = [f":type: {annotation}"] if annotation else []
-    options += [f":value: {value!r}"] if simple and not inspect.isclass(value) else []
+    options += [f":value: {json.dumps(repr(value))}"] if simple and not inspect.isclass(value) else []
     return _object("attribute", name, None, options="\n".join(options))
 
 

@@ -29,11 +29,12 @@ def _sections(command: click.Command, context: click.Context) -> Iterator[str]:
 def _section(command: click.Command, context: click.Context) -> str:
     usage = " ".join([context.command_path, *command.collect_usage_pieces(context)])
     parts = [f"## {context.command_path}", f"```text\n{usage}\n```", *_paragraphs(command.help or "")]
-    records = [
-        r for p in command.get_params(context) if isinstance(p, click.Option) and (r := p.get_help_record(context))
+    rows = [
+        f"| `{_cell(record[0])}` | {_cell(record[1])} |"
+        for option in command.params
+        if isinstance(option, click.Option) and (record := option.get_help_record(context))
     ]
-    if records:
-        rows = [f"| `{_cell(names)}` | {_cell(text)} |" for names, text in records]
+    if rows:
         parts.append("\n".join(["| option | meaning |", "|---|---|", *rows]))
     if command.epilog:
         parts.append(inspect.cleandoc(command.epilog))

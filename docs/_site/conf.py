@@ -13,10 +13,11 @@ from bench import __version__  # noqa: E402
 project = "bench"
 version = release = __version__
 language = "en"
-extensions = ["myst_parser", "inserted_parts", "mathml"]
+extensions = ["myst_parser", "inserted_parts", "mathml", "scrolled_parts"]
 exclude_patterns = ["_site", "images", "design/*.py"]
 source_suffix = {".md": "markdown"}
 root_doc = "index"
+smartquotes = False  # Two hyphens begin an option, and are no dash.
 
 # Headings are link targets under the names that GitHub gives them, so that the same links work in both places.
 myst_heading_anchors = 4

@@ -10,13 +10,16 @@ import posixpath
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import api_reference
 import command_reference
 import metric_reference
 import navigation
 import suite_reference
-from sphinx.application import Sphinx
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
 
 ROOT = Path(__file__).parent.parent.parent
 MADE: Mapping[str, Callable[[], str]] = {
