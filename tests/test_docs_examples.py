@@ -237,7 +237,7 @@ def test_the_defenses_of_each_goal_work(guided: Registry, tmp_path: Path) -> Non
 @pytest.mark.parametrize("page", ["plugins.md", *PARTS])
 def test_the_code_of_every_page_stands_alone(page: str) -> None:
     module = types.ModuleType("plugin_of_the_guide")
-    exec(compile("\n\n".join(blocks(page, "python")), page, "exec"), vars(module))
+    exec(compile("\n\n".join(blocks(page, "python")), page, "exec", dont_inherit=True), vars(module))
     assert [value for value in vars(module).values() if isinstance(value, type) and value.__module__ == module.__name__]
 
 
