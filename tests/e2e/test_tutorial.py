@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from support import Command, write_plugin
 
+from bench.cli import main
+
 TUTORIAL = (Path(__file__).parent.parent.parent / "docs" / "tutorial.md").read_text(encoding="utf-8")
 
 
@@ -28,8 +30,9 @@ def test_the_tutorial_leads_from_a_defense_to_the_rows_of_a_number(
 ) -> None:
     defense, look_up = blocks("python")
     (suite,) = blocks("toml")
-    site = write_plugin(tmp_path / "site", "bench_my_cloak", defense, entry="my-cloak", distribution="my-cloak")
-    (tmp_path / "suite.toml").write_text(suite, encoding="utf-8")
+    site = write_plugin(tmp_path / "site", "my_cloak", defense, entry="my-cloak", distribution="my-cloak")
+    (tmp_path / "my-cloak").mkdir()
+    (tmp_path / "my-cloak" / "suite.toml").write_text(suite, encoding="utf-8")
 
     def done(*args: str) -> str:
         found = bench(*args, cwd=tmp_path, sites=[site])
@@ -37,7 +40,7 @@ def test_the_tutorial_leads_from_a_defense_to_the_rows_of_a_number(
         return found.out
 
     assert "amplitude" in done(*commands("bench info")[0])
-    (plan,), (run,) = commands("bench plan"), commands("bench run suite")
+    (plan,), (run,) = commands("bench plan"), commands("bench run my-cloak")
     fewer = ["--pairs", "8", "--set", 'experiment[0].attacks=["abuse"]', "--device", "cpu"]
     assert "cells: 24 of 24" in done(*plan)
     assert "my-cloak" in done(*run, *fewer, "--workers", "1")
@@ -58,6 +61,16 @@ def test_the_tutorial_leads_from_a_defense_to_the_rows_of_a_number(
         if (row["defense"], row["column"]) == ("my-cloak", "zoo-resnet")
     ]
     assert f"{number:.1f}%" == printed.split()[0]
+
+
+@pytest.mark.skipif("new" not in main.commands, reason="this bench has no command new")
+def test_the_tutorial_names_the_files_that_bench_new_writes(bench: Command, tmp_path: Path) -> None:
+    ((*new,),) = commands("bench new")
+    done = bench(*new, cwd=tmp_path)
+    assert done.code == 0, done.err
+    named = set(re.findall(r"`(my-cloak/[\w./]+)`", TUTORIAL))
+    assert named == {"my-cloak/my_cloak/__init__.py", "my-cloak/suite.toml"}
+    assert all((tmp_path / name).is_file() for name in named)
 
 
 def test_the_printed_summary_has_the_defenses_of_the_suite() -> None:
