@@ -8,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTEST = $(BIN)/python -m pytest --numprocesses $(WORKERS) --durations 10
 
-.PHONY: paper example tuning reference controls test quick faults statistics bench check clean
+.PHONY: paper example tuning reference controls test quick faults statistics bench check docs clean
 
 paper: $(VENV)/.ready
 	$(BIN)/bench run suites/paper.toml $(if $(PAIRS),--pairs $(PAIRS))
@@ -55,6 +55,11 @@ statistics: $(VENV)/.ready
 bench: $(VENV)/.ready-for-benchmarks
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/run.py
 
+# The documentation as a site that is read from the disk: site/index.html. A warning, such as a broken link, is an error.
+docs: $(VENV)/.ready-for-docs
+	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going --conf-dir docs/_site docs site
+	@echo site/index.html
+
 check: $(VENV)/.ready-for-tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -75,11 +80,15 @@ $(VENV)/.ready-for-tests: $(VENV)/.ready
 	fi
 	touch $@
 
+$(VENV)/.ready-for-docs: $(VENV)/.ready
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	touch $@
+
 $(VENV)/.ready-for-benchmarks: $(VENV)/.ready
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[benchmarks]'
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps torchattacks  # see docs/design/dependencies.md
 	touch $@
 
 clean:
-	rm -rf $(VENV) results test-artifacts
+	rm -rf $(VENV) results site test-artifacts
 	find reports -mindepth 1 -maxdepth 1 -type d ! -name example -exec rm -rf {} +

@@ -17,7 +17,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 SHELL = ("", "sh", "bash", "shell", "console")
-LANGUAGES = ("toml", "json", "python", "yaml", "sql", "latex", "text", *SHELL)
+LANGUAGES = ("toml", "json", "python", "yaml", "sql", "latex", "math", "text", *SHELL)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from support import Computed, compute, only, write_plugin
 
+from bench import MissingDataError
 from bench.api.attack import Budgeted, Outputs, Sees
 from bench.planning.plan import make_plan
 from bench.registry.components import parameters
@@ -18,8 +20,10 @@ from bench.registry.discovery import Registry
 from bench.store.artifacts import Cache
 from bench.suite.suite import load
 from bench.suite.tables import ExperimentTable
+from bench.testing import check_faces, check_pairs
 
 DOCS = Path(__file__).parent.parent / "docs"
+PARTS = [f"plugins/{kind}.md" for kind in ("defense", "attack", "model", "dataset", "metric")]
 
 
 def blocks(page: str, language: str) -> list[str]:
@@ -44,7 +48,8 @@ def guided(
     one = '{"pixelate": Pixelate'
     more = f'{one}, "small-cloak": SmallCloak, "signed-template": SignedTemplate, "blank": Blank'
     monkeypatch.syspath_prepend(str(toy_site))
-    code = "\n\n".join(blocks("plugins.md", "python")).replace(one, more) + register
+    code = "\n\n".join(block for page in ("plugins.md", *PARTS[:2]) for block in blocks(page, "python"))
+    code = code.replace(one, more) + register
     return sites_of_their_own(write_plugin(tmp_path / "site", "plugin_guide", code))
 
 
@@ -94,7 +99,7 @@ def test_the_attacks_of_the_guide_work(guided: Registry, tmp_path: Path, more: s
 
 
 def test_every_declaration_of_attacks_has_an_example() -> None:
-    code = "\n".join(blocks("plugins.md", "python"))
+    code = "\n".join(blocks("plugins/attack.md", "python"))
     words = {*get_args(Sees), *get_args(Budgeted), "photo", *(set(get_args(Outputs)) - {"images"})}
     assert not [word for word in words if f'"{word}"' not in code]
     methods = ("embed", "enrol", "link", "estimate", "reconstruct", "fit", "budget", "splits", "classes", "trained_as")
@@ -229,6 +234,53 @@ def test_the_defenses_of_each_goal_work(guided: Registry, tmp_path: Path) -> Non
     assert np.allclose(blank["cos_protected"], 1)
 
 
+@pytest.mark.parametrize("page", ["plugins.md", *PARTS])
+def test_the_code_of_every_page_stands_alone(page: str) -> None:
+    module = types.ModuleType("plugin_of_the_guide")
+    exec(compile("\n\n".join(blocks(page, "python")), page, "exec", dont_inherit=True), vars(module))
+    assert [value for value in vars(module).values() if isinstance(value, type) and value.__module__ == module.__name__]
+
+
+def test_the_metric_of_the_guide_is_a_metric(
+    tmp_path: Path, toy_site: Path, monkeypatch: pytest.MonkeyPatch, sites_of_their_own: Callable[[Path], Registry]
+) -> None:
+    import torch
+
+    monkeypatch.syspath_prepend(str(toy_site))
+    code = "\n\n".join(blocks("plugins/metric.md", "python"))
+    registry = sites_of_their_own(write_plugin(tmp_path / "site", "plugin_metric", code))
+    metric = registry.find("metric", "mean-difference", "here").cls()
+    black, white = torch.zeros(2, 3, 8, 8), torch.ones(2, 3, 8, 8)
+    assert metric.compute(black, white, None).tolist() == [1.0, 1.0]
+
+
+def test_the_data_set_of_the_guide_is_a_data_set(
+    tmp_path: Path, toy_site: Path, monkeypatch: pytest.MonkeyPatch, sites_of_their_own: Callable[[Path], Registry]
+) -> None:
+    monkeypatch.syspath_prepend(str(toy_site))
+    (code,) = blocks("plugins/dataset.md", "python")
+    registry = sites_of_their_own(write_plugin(tmp_path / "site", "plugin_faces", code))
+    people = np.repeat(np.arange(60), 3)
+    images = np.random.default_rng(0).integers(0, 256, (len(people), 3, 112, 112), dtype=np.uint8)
+    np.savez(tmp_path / "faces.npz", images=images, subjects=people)
+    dataset = registry.find("dataset", "npz-faces", "here").cls(path=tmp_path / "faces.npz")
+    pairs = dataset.max_pairs()
+    assert pairs == 20
+    faces, scored = dataset.evaluation(pairs, None)
+    check_faces(faces, dataset.image_size, "npz-faces")
+    check_pairs(scored, faces, pairs, "npz-faces")
+    left, right = faces.subjects[scored.left], faces.subjects[scored.right]
+    assert (scored.same == (left == right)).all()
+    assert scored.same.mean() == 0.5
+    for fold in set(scored.fold):
+        inside = set(left[scored.fold == fold]) | set(right[scored.fold == fold])
+        assert not inside & (set(left[scored.fold != fold]) | set(right[scored.fold != fold]))
+    parts = [set(faces.subjects), set(dataset.calibration(None).subjects), set(dataset.auxiliary(None).subjects)]
+    assert len(set.union(*parts)) == sum(map(len, parts)) == 60
+    with pytest.raises(MissingDataError, match="set path"):
+        registry.find("dataset", "npz-faces", "here").cls(path=tmp_path / "none.npz").fingerprint()
+
+
 # ---- suites ----------------------------------------------------------------------------------------------------------
 
 
@@ -255,7 +307,7 @@ def test_the_model_of_the_guide_is_a_network(
     from bench_facenets.checks.selfcheck import card_of, self_check
     from safetensors.torch import save_file
 
-    (code,) = blocks("real-weights.md", "python")
+    (code,) = blocks("plugins/model.md", "python")
     registry = sites_of_their_own(write_plugin(tmp_path / "site", "plugin_mynet", code))
     model = registry.find("model", "mynet", "here").cls()
     assert "put it into a folder of $BENCH_WEIGHTS" in str(model.status().missing)

@@ -42,20 +42,28 @@ _Numbers = Annotated[list[float], Field(min_length=1), BeforeValidator(_listed)]
 class SideTable(StrictTable):
     """One side of a claim: the cells that it pools.
 
-    Each key restricts an axis to one value or to a list of values; an axis without a key is not restricted. A set of
-    several models in ``authorised`` is a list of their labels within the list, or their labels joined by ``+``.
-    ``sigma`` is the environment noise and ``kappa`` the threshold, of the metrics that depend on them.
+    Each key restricts an axis to one value or to a list of values; an axis without a key is not restricted.
     """
 
     experiment: str | None = None
+    """The experiment, if it is not that of the claim."""
     dataset: _Names | None = None
+    """Labels of data sets."""
     defense: _Names | None = None
+    """Labels of defenses."""
     authorised: _Sets | None = None
+    """Labels of authorised models. A set of several models is a list of their labels within the list, or their labels
+    joined by ``+``."""
     evaluated: _Names | None = None
+    """Labels of evaluated models."""
     attack: _Names | None = None
+    """Labels of attacks."""
     role: Literal["authorised", "unauthorised", "any"] | None = None
+    """The role of the evaluated models."""
     sigma: _Numbers | None = None
+    """Standard deviations of the environment noise, of the metrics that depend on it."""
     kappa: _Numbers | None = None
+    """Thresholds, of the metrics that depend on them."""
 
     def listed(self, axis: Axis) -> Sequence[str | float] | None:
         """Return the values that the side lists for an axis; None if it does not restrict the axis."""
@@ -89,23 +97,31 @@ class ClaimTable(StrictTable):
     """``[[claims]]``: a sentence of the paper, and a relation between two measurements that expresses it.
 
     The claim holds if ``left relation right + margin`` is true for each value of the axes in ``each``, or for at least
-    the share ``at_least`` of the values. The relation ``about`` is true if the sides differ by at most ``margin``.
-    ``margin`` has the unit of the metric; for shares it is from 0 to 1.
-
-    ``metric`` may also be written ``measure``, which was its name in earlier versions.
+    the share ``at_least`` of the values.
     """
 
     id: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
+    """The name of the claim."""
     section: Annotated[str, Field(pattern=r"^\d+(\.\d+)*$")]
+    """The section of the paper."""
     text: Text
+    """The sentence of the paper."""
     experiment: str | None = None
+    """The experiment of both sides."""
     metric: Text
+    """The name of a metric. It may also be written ``measure``, which was its name in earlier versions."""
     left: SideTable
+    """The cells of the left side."""
     relation: Relation
+    """The relation between both sides; ``about`` is true if they differ by at most ``margin``."""
     right: Annotated[Annotated[SideTable, Tag("side")] | Annotated[float, Tag("number")], Discriminator(_kind_of_right)]
+    """The cells of the right side, or a number."""
     margin: float = 0.0
+    """What is added to the right side, in the unit of the metric; for shares it is from 0 to 1."""
     each: Annotated[list[Axis], BeforeValidator(_listed)] = []
+    """Axes: the relation is tested for each of their values."""
     at_least: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """The share of these values for which the relation must be true."""
 
     @model_validator(mode="before")
     @classmethod

@@ -22,12 +22,19 @@ class LimitTable(StrictTable):
     """A limit for some kinds of stages: ``{ protect = 600, fit_attack = 7200 }``, in seconds or MB."""
 
     faces: _Positive | None = None
+    """Reading or drawing the faces of a data set."""
     embed: _Positive | None = None
+    """Embedding images with a model."""
     fit_defense: _Positive | None = None
+    """What a defense learns."""
     protect: _Positive | None = None
+    """Protecting the faces."""
     fit_attack: _Positive | None = None
+    """What an attack learns."""
     attack: _Positive | None = None
+    """Attacking the uploads."""
     score: _Positive | None = None
+    """Scoring: the rows."""
 
 
 def _form(value: Any) -> str:

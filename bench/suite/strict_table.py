@@ -6,6 +6,11 @@ from pydantic import BaseModel, ConfigDict
 
 
 class StrictTable(BaseModel):
-    """A TOML table that accepts only the keys, types and ranges that it declares, and no infinite numbers."""
+    """A TOML table that accepts only the keys, types and ranges that it declares, and no infinite numbers.
 
-    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, frozen=True)
+    The text below a field is its description, from which the suite reference of the documentation is made.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid", strict=True, allow_inf_nan=False, frozen=True, use_attribute_docstrings=True
+    )

@@ -24,108 +24,118 @@ Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=LONGEST_
 
 
 class SuiteHead(StrictTable):
-    """``[suite]``: what holds for all experiments.
-
-    - ``name``: the name of the suite, which also names its folders
-    - ``version``: names exactly these questions, in every row (see `bench.suite.version`)
-    - ``title``, ``description``: shown in the report
-    - ``standard``: the version of a suite whose reference run the report quotes first, on the same defenses
-    - ``seed``: the seed from which every random stream is derived
-    - ``stage_timeout_s``, ``stage_memory_mb``: the limits of a stage: a number, or a table by kind of stage
-    - ``deterministic``: True forbids operations whose results vary on some devices; this makes a run slower
-    - ``check_defenses``: False leaves out the host's check of defenses, which protects a few faces again
-    - ``check_attacks``: False leaves out the host's check of attacks, which attacks a few faces again
-    - ``data``: what happens if the files of a data set or model are missing: ``auto`` uses its synthetic stand-in and
-      reports it, ``real`` is an error; ``stand-in`` uses stand-ins even if the files exist
-    """
+    """``[suite]``: what holds for all experiments."""
 
     name: Name
+    """The name of the suite, which also names its folders."""
     version: Annotated[str, Field(pattern=VERSION_PATTERN, max_length=LONGEST_WRITTEN)] | None = None
+    """Names exactly these questions, in every row (see `bench.suite.version`)."""
     standard: Annotated[str, Field(pattern=VERSION_PATTERN, max_length=LONGEST_WRITTEN)] | None = None
+    """The version of a suite whose reference run the report quotes first, on the same defenses."""
     title: str = ""
+    """The heading of the report."""
     description: str = ""
+    """Shown in the report."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    """The seed from which every random stream is derived."""
     stage_timeout_s: Limit | None = None
+    """The time limit of a stage in seconds: a number, or a table by kind of stage."""
     stage_memory_mb: Limit | None = None
+    """The memory limit of a stage in MB: a number, or a table by kind of stage."""
     deterministic: bool = False
+    """True forbids operations whose results vary on some devices; this makes a run slower."""
     check_defenses: bool = True
+    """False leaves out the host's check of defenses, which protects a few faces again."""
     check_attacks: bool = True
+    """False leaves out the host's check of attacks, which attacks a few faces again."""
     data: DataMode = "auto"
+    """What happens if the files of a data set or model are missing: ``auto`` uses its synthetic stand-in and reports
+    it, ``real`` is an error; ``stand-in`` uses stand-ins even if the files exist."""
 
 
 class ExperimentTable(StrictTable):
     """``[[experiment]]``: axes, whose combinations are the cells, and the settings of all these cells.
 
-    - ``table``, ``figures``: the table and the figures of the paper that the experiment reproduces
-    - ``datasets``, ``defenses``, ``attacks``, ``evaluated``: axes, each a list of references to components
-    - ``authorised``: an axis of model sets: a reference, or a list of references for an image that several models are
-      to recognise
-    - ``surrogates``: the models that a client uses in place of unknown ones, all at once; defenses that need
-      surrogates get them
-    - ``protects``: which pictures of a pair are protected: ``probe``, ``gallery``, ``both``, or ``auto``, the first of
-      ``probe``, ``both`` and ``gallery`` that a defense supports
-    - ``pairs``: the number of verification pairs per data set
-    - ``repeats``: how often every cell is measured, each time with other seeds: random defenses are applied again, and
-      attacks and defenses that learn are trained again
-    - ``kappa``: the fixed threshold, which is reported beside the calibrated one
-    - ``threshold``: the rule of the calibrated threshold: ``fmr`` sets it at the false match rate ``fmr``, and
-      ``accuracy`` where genuine and impostor pairs are separated best; both on pairs that are not scored with it
-    - ``adversary_threshold``: on whose pictures adversaries set their thresholds, which have the false match rate
-      ``fmr`` too: ``scored`` for the scored people, without those of the probe's group; ``calibration`` for people of
-      the calibration split, whose pictures are protected and attacked in the same way
-    - ``adversary_people``: how many people of the calibration split are protected for it, at most
-    - ``upload``: what leaves the client: ``images``, or the ``features`` of the authorised model at ``split``
-    - ``split``: the split point of uploaded features: ``last``, ``all`` or a name
-    - ``auxiliary``: the data set from whose further identities attacks learn; by default the scored data set
-    - ``metrics``: further image metrics, a list of references; SSIM, PSNR and LPIPS are always computed
-    - ``noise_levels``: standard deviations of the noise on uploads, for UP (Equation 9)
-    - ``claims``: a CSV file with the paper's numbers, beside the suite
+    The axes are lists of references to components: names, or tables with ``plugin`` and parameters.
     """
 
     name: Name
+    """Names the experiment in every row and its folders."""
     table: str | None = None
+    """The table of the paper that the experiment reproduces."""
     figures: list[str] = []
+    """The figures of the paper that the experiment reproduces."""
     datasets: Annotated[list[Reference], Field(min_length=1)]
+    """An axis: the data sets."""
     authorised: Annotated[list[Reference | list[Reference]], Field(min_length=1)]
+    """An axis of model sets: a reference, or a list of references for an image that several models are to recognise."""
     defenses: Annotated[list[Reference], Field(min_length=1)]
+    """An axis: the defenses."""
     attacks: Annotated[list[Reference], Field(min_length=1)] = ["abuse"]
+    """An axis: the attacks."""
     evaluated: Annotated[list[Reference], Field(min_length=1)]
+    """An axis: the models that look at uploads and reconstructions."""
     surrogates: list[Reference] = []
+    """The models that a client uses in place of unknown ones, all at once; defenses that need surrogates get them."""
     protects: Literal["auto", "probe", "gallery", "both"] = "auto"
+    """Which pictures of a pair are protected: ``probe``, ``gallery``, ``both``, or ``auto``, the first of ``probe``,
+    ``both`` and ``gallery`` that a defense supports."""
     pairs: Annotated[int, Field(ge=2, le=1_000_000)] = 104
+    """The number of verification pairs per data set."""
     repeats: Annotated[int, Field(ge=1, le=MAX_REPEATS)] = 1
+    """How often every cell is measured, each time with other seeds: random defenses are applied again, and attacks and
+    defenses that learn are trained again."""
     kappa: Annotated[float, Field(gt=-1, lt=1)] = 0.2
+    """The fixed threshold, which is reported beside the calibrated one."""
     fmr: Annotated[float, Field(gt=0, lt=1)] = 0.01
+    """The false match rate of the calibrated threshold and of the adversary's."""
     threshold: Literal["fmr", "accuracy"] = "fmr"
+    """The rule of the calibrated threshold: ``fmr`` sets it at the false match rate ``fmr``, and ``accuracy`` where
+    genuine and impostor pairs are separated best; both on pairs that are not scored with it."""
     adversary_threshold: Literal["scored", "calibration"] = "scored"
+    """On whose pictures adversaries set their thresholds, which have the false match rate ``fmr`` too: ``scored`` for
+    the scored people, without those of the probe's group; ``calibration`` for people of the calibration split, whose
+    pictures are protected and attacked in the same way."""
     adversary_people: Annotated[int, Field(ge=2, le=5000)] = 60
+    """How many people of the calibration split are protected for it, at most."""
     upload: Literal["images", "features"] = "images"
+    """What leaves the client: ``images``, or the ``features`` of the authorised model at ``split``."""
     split: str = "last"
+    """The split point of uploaded features: ``last``, ``all`` or a name."""
     auxiliary: Reference | None = None
+    """The data set from whose further identities attacks learn; by default the scored data set."""
     metrics: list[Reference] = []
+    """Further image metrics, a list of references; SSIM, PSNR and LPIPS are always computed."""
     noise_levels: list[Annotated[float, Field(ge=0, le=10)]] = []
+    """Standard deviations of the noise on uploads, for UP (Equation 9)."""
     claims: str | None = None
+    """A CSV file with the paper's numbers, beside the suite."""
 
 
 Trained = Literal["model", "defense", "attack", "metric"]
 
 
 class TrainTable(StrictTable):
-    """``[[train]]``: one ``model``, ``defense``, ``attack`` or ``metric`` to train on ``data``.
-
-    ``recipe`` holds parameters that the plugin checks; a top-level ``[recipe]`` holds those that all entries share. The
-    result is validated on ``validation_pairs`` pairs of each data set in ``validate_on``.
-    """
+    """``[[train]]``: one ``model``, ``defense``, ``attack`` or ``metric`` to train on ``data``."""
 
     model: Reference | None = None
+    """The model to train."""
     defense: Reference | None = None
+    """The defense to train."""
     attack: Reference | None = None
+    """The attack to train."""
     metric: Reference | None = None
+    """The metric to train."""
     data: Reference
+    """The training set."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    """The seed of the training."""
     recipe: dict[str, Any] = {}
+    """Parameters that the plugin checks; a top-level ``[recipe]`` holds those that all entries share."""
     validate_on: list[Reference] = []
+    """The data sets on which the result is validated."""
     validation_pairs: Annotated[int, Field(ge=20)] = 1200
+    """The number of verification pairs of each of them."""
 
     @model_validator(mode="after")
     def _one_to_train(self) -> Self:
@@ -147,10 +157,15 @@ class SuiteFile(StrictTable):
     """A whole suite file."""
 
     suite: SuiteHead
+    """What holds for all experiments."""
     experiment: list[ExperimentTable] = []
+    """The experiments."""
     recipe: dict[str, Any] = {}
+    """Parameters of training that all entries of ``[[train]]`` share."""
     train: list[TrainTable] = []
+    """What ``bench train`` trains."""
     claims: list[ClaimTable] = []
+    """The claims of a paper, which ``bench claims`` checks."""
 
 
 _TABLES: Mapping[str, type[BaseModel]] = {
