@@ -139,8 +139,12 @@ def _report_exception(error: BaseException, where: str, *, debug: bool) -> None:
 
     An exception of bench itself is raised again.
     """
+    import bdb
     import traceback
 
+    if isinstance(error, bdb.BdbQuit):
+        say(f"Error: {where}: the debugger was left; nothing was written", err=True)
+        return
     origin, found = _plugin_traceback(error)
     if found is None:
         raise error

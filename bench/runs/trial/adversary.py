@@ -37,7 +37,8 @@ class Attacked:
 
 def attacked(setting: Setting, face: TriedFace) -> Attacked:
     """Let the attack of the setting work on what the defense of the setting makes of a face."""
-    cell = next((c for c in setting.cells if role_of(setting, c) == "held out"), setting.cells[0])
+    cells = [cell for cell in setting.cells if cell.evaluated is not None and role_of(setting, cell) == "held out"]
+    cell = (cells or setting.cells)[0]  # What learns with a model learns with one of them.
     sent = send(setting, protect_key(setting, cell), face)
     outputs: Mapping[str, Callable[[Setting, Cell, TriedFace, SentFace], Attacked]] = {
         "images": _reconstructed,

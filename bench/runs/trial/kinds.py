@@ -15,7 +15,8 @@ from bench.api.metric import Metric
 from bench.core.domain import Kind
 from bench.core.errors import PluginError, SuiteError, did_you_mean
 from bench.metrics.images import psnr, ssim
-from bench.registry.discovery import Registry, discover
+from bench.registry import discovery
+from bench.registry.discovery import Registry
 from bench.runs.trial.adversary import attacked
 from bench.runs.trial.client import protect_key, send
 from bench.runs.trial.faces import Pixels, TriedFace, bundled_face, picture_face
@@ -79,7 +80,7 @@ def kind_of(name: str, registry: Registry, where: str) -> Kind:
 
 def try_component(request: TrialRequest, note: Callable[[str], None]) -> Tried:
     """Try the requested component on one face. Exceptions of its own code are raised as they are."""
-    registry = discover()
+    registry = discovery.discover()
     name = str(request.table["plugin"])
     where = f"bench try {name}"
     kind = kind_of(name, registry, where)
