@@ -333,7 +333,7 @@ def test_an_exception_of_bench_itself_is_none_of_a_plugin(trying: Try, monkeypat
 
 @pytest.mark.parametrize(
     ("how", "words"),
-    [("shape", "(1, 3, 31, 32)"), ("'nan'", "NaN"), ("asks-network", "declare it"), ("mutates", "work on a copy")],
+    [("shape", "(1, 3, 32, 31)"), ("'nan'", "NaN"), ("asks-network", "declare it"), ("mutates", "work on a copy")],
 )
 def test_a_broken_contract_is_one_error(trying: Try, how: str, words: str) -> None:
     done = trying(f"toy-misbehave,how={how}")

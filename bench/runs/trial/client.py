@@ -50,7 +50,7 @@ def protect_key(setting: Setting, cell: Cell) -> str:
         stage = setting.stage(key)
         if stage.kind != "protect" or "upload" in stage.options:
             return False
-        return setting.stage(stage.inputs["faces"]).options["split"] == "evaluation"
+        return str(setting.stage(stage.inputs["faces"]).options["split"]) == "evaluation"
 
     return next(key for key in setting.plan.path_of(cell) if is_first(key))
 

@@ -68,8 +68,8 @@ def kind_of(name: str, registry: Registry, where: str) -> Kind:
     for kind in KINDS:
         if (kind, name) in known:
             return kind
-    for kind, words in _ELSEWHERE.items():
-        if (kind, name) in known:
+    for other, words in _ELSEWHERE.items():
+        if (other, name) in known:
             raise SuiteError(f"{where}: expected a defense, an attack, a model or a metric; {words.format(name)}")
     names = sorted({known_name for kind, known_name in known if kind in KINDS})
     lines = [f"{where}: expected the name of a defense, an attack, a model or a metric; {did_you_mean(name, names)}"]
@@ -104,7 +104,7 @@ def try_component(request: TrialRequest, note: Callable[[str], None]) -> Tried:
     if request.picture is not None:
         if kind == "model":
             raise SuiteError(f"{where}: a model compares two pictures; expected no picture, found {request.picture}")
-        face = picture_face(request.picture, face.pixels.shape[1:])  # type: ignore[arg-type]
+        face = picture_face(request.picture, face.pixels.shape[1:])
     tried: Mapping[str, Callable[[Setting, TriedFace, TrialRequest], Tried]] = {
         "defense": _try_defense,
         "attack": _try_attack,
