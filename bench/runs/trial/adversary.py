@@ -18,7 +18,7 @@ from bench.core.errors import DataError
 from bench.runs.trial.client import SentFace, as_it_is, protect_key, received, send
 from bench.runs.trial.faces import Pixels, TriedFace
 from bench.runs.trial.judges import Judgement, cosine_of, judged, role_of, threshold_of
-from bench.runs.trial.setting import Setting, seed_streams
+from bench.runs.trial.setting import TrialSetting, seed_streams
 from bench.stages import contracts
 from bench.stages.stage_inputs import attack_capabilities, build, read_state
 from bench.stages.stored import quantised
@@ -35,12 +35,12 @@ class Attacked:
     pictures: Mapping[str, Pixels] = field(default_factory=dict)
 
 
-def attacked(setting: Setting, face: TriedFace) -> Attacked:
+def attacked(setting: TrialSetting, face: TriedFace) -> Attacked:
     """Let the attack of the setting work on what the defense of the setting makes of a face."""
     cells = [cell for cell in setting.cells if cell.evaluated is not None and role_of(setting, cell) == "held out"]
     cell = (cells or setting.cells)[0]  # What learns with a model learns with one of them.
     sent = send(setting, protect_key(setting, cell), face)
-    outputs: Mapping[str, Callable[[Setting, Cell, TriedFace, SentFace], Attacked]] = {
+    outputs: Mapping[str, Callable[[TrialSetting, Cell, TriedFace, SentFace], Attacked]] = {
         "images": _reconstructed,
         "attributes": _estimated,
         "recognition": _recognised,
@@ -60,7 +60,7 @@ def _attack_of(cell: Cell) -> Attack:
 class _Call:
     """One call of the attack of a stage on uploads: its job and the context."""
 
-    def __init__(self, setting: Setting, stage: Stage, face: TriedFace, *sample_ids: str) -> None:
+    def __init__(self, setting: TrialSetting, stage: Stage, face: TriedFace, *sample_ids: str) -> None:
         self.job = setting.job(stage.key, "state")
         component = self.job.component("attack")
         self.attack: Attack = build(component)
@@ -81,7 +81,7 @@ class _Call:
         self._observed.__exit__(*error)  # type: ignore[arg-type]
 
 
-def _uploads(setting: Setting, stage: Stage, face: TriedFace, first: SentFace) -> list[SentFace]:
+def _uploads(setting: TrialSetting, stage: Stage, face: TriedFace, first: SentFace) -> list[SentFace]:
     """Return all uploads of a face that the attack of a stage receives; ``first`` is the first one."""
     count = stage.options.get("uploads", 1)
     if stage.options.get("uploads_of") == "person" and count > 1:
@@ -91,7 +91,7 @@ def _uploads(setting: Setting, stage: Stage, face: TriedFace, first: SentFace) -
     return [first, *(send(setting, key, face) for key in keys)]
 
 
-def _reconstructed(setting: Setting, cell: Cell, face: TriedFace, sent: SentFace) -> Attacked:
+def _reconstructed(setting: TrialSetting, cell: Cell, face: TriedFace, sent: SentFace) -> Attacked:
     """Reconstruct a picture from the upload."""
     embedded = setting.stage(setting.score(cell).inputs["protected"])
     stage = setting.stage(embedded.inputs["images"])
@@ -110,7 +110,7 @@ def _reconstructed(setting: Setting, cell: Cell, face: TriedFace, sent: SentFace
     )
 
 
-def _estimated(setting: Setting, cell: Cell, face: TriedFace, sent: SentFace) -> Attacked:
+def _estimated(setting: TrialSetting, cell: Cell, face: TriedFace, sent: SentFace) -> Attacked:
     """Estimate attributes of the upload, and of the original if that can be uploaded as it is."""
     stage = setting.stage(setting.score(cell).inputs["received"])
     found = {"the upload": _estimate(setting, stage, face, _uploads(setting, stage, face, sent))}
@@ -128,7 +128,7 @@ def _estimated(setting: Setting, cell: Cell, face: TriedFace, sent: SentFace) ->
 
 
 def _estimate(
-    setting: Setting, stage: Stage, face: TriedFace, uploads: Sequence[SentFace]
+    setting: TrialSetting, stage: Stage, face: TriedFace, uploads: Sequence[SentFace]
 ) -> dict[str, contracts.Array]:
     with _Call(setting, stage, face) as call:
         if "splits" not in stage.options:  # The attack looks at images only.
@@ -147,7 +147,7 @@ def _in_words(values: contracts.Array, names: Sequence[str] | None) -> str:
     return f"{name} (score {float(values[best]):.2f}, the highest of {len(values)})"
 
 
-def _recognised(setting: Setting, cell: Cell, face: TriedFace, sent: SentFace) -> Attacked:
+def _recognised(setting: TrialSetting, cell: Cell, face: TriedFace, sent: SentFace) -> Attacked:
     """Recognise the upload: by the attack if it embeds itself, and otherwise by the models as they are."""
     compared = "the original and what is received"
     if not cell.embeds:
@@ -170,7 +170,7 @@ def _recognised(setting: Setting, cell: Cell, face: TriedFace, sent: SentFace) -
     return Attacked(compared=compared, judgements=[judgement])
 
 
-def _linked(setting: Setting, cell: Cell, face: TriedFace, sent: SentFace) -> Attacked:
+def _linked(setting: TrialSetting, cell: Cell, face: TriedFace, sent: SentFace) -> Attacked:
     """Link an upload with one of another picture of the person, and with one of somebody else."""
     if face.another is None or face.stranger is None:
         raise DataError(f"{face.words}: this attack links two pictures of a person; try it without a picture")

@@ -13,7 +13,7 @@ from bench.api.types import Protected, Received
 from bench.core.domain import Cell
 from bench.core.errors import DataError
 from bench.runs.trial.faces import Pixels, TriedFace
-from bench.runs.trial.setting import Setting, seed_streams
+from bench.runs.trial.setting import TrialSetting, seed_streams
 from bench.stages import contracts
 from bench.stages.stage_inputs import (
     Job,
@@ -43,7 +43,7 @@ class SentFace:
     seconds: float
 
 
-def protect_key(setting: Setting, cell: Cell) -> str:
+def protect_key(setting: TrialSetting, cell: Cell) -> str:
     """Return the stage in which the defense of a cell protects the scored faces for their first upload."""
 
     def is_first(key: str) -> bool:
@@ -55,7 +55,7 @@ def protect_key(setting: Setting, cell: Cell) -> str:
     return next(key for key in setting.plan.path_of(cell) if is_first(key))
 
 
-def send(setting: Setting, key: str, face: TriedFace) -> SentFace:
+def send(setting: TrialSetting, key: str, face: TriedFace) -> SentFace:
     """Protect a face as the stage ``key`` protects faces, in one call of the defense.
 
     A defense that must see all faces at once sees those of the stage, with this one in place of the first.

@@ -16,7 +16,7 @@ from PIL import Image
 from bench.core.errors import BenchError, DataError, MissingDataError
 from bench.core.whole_files import read_whole
 from bench.registry.discovery import commands
-from bench.runs.trial.setting import Setting
+from bench.runs.trial.setting import TrialSetting
 from bench.stages.stage_inputs import Job, read_faces, read_pairs
 
 _LARGEST = 64 << 20  # bytes of a picture
@@ -46,7 +46,7 @@ class TriedFace:
         return self.another is not None
 
 
-def bundled_face(setting: Setting) -> TriedFace:
+def bundled_face(setting: TrialSetting) -> TriedFace:
     """Return the first face of the bundled data set, with another picture of this person and one of somebody else."""
     cell = setting.cells[0]
     key = setting.score(cell).inputs["faces"]

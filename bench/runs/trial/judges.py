@@ -9,7 +9,7 @@ import torch
 
 from bench.core.domain import Cell, Component
 from bench.runs.trial.faces import Pixels
-from bench.runs.trial.setting import Setting
+from bench.runs.trial.setting import TrialSetting
 from bench.stages import contracts
 from bench.stages.stage_inputs import Job, build, network
 from bench.stages.verification import Calibration, calibrated
@@ -34,7 +34,7 @@ class Judgement:
         return self.cosine > self.threshold.kappa
 
 
-def judged(setting: Setting, original: Pixels, other: Pixels) -> list[Judgement]:
+def judged(setting: TrialSetting, original: Pixels, other: Pixels) -> list[Judgement]:
     """Return what every model of the setting says about a picture and the original."""
     return [
         Judgement(
@@ -48,14 +48,14 @@ def judged(setting: Setting, original: Pixels, other: Pixels) -> list[Judgement]
     ]
 
 
-def role_of(setting: Setting, cell: Cell) -> str:
+def role_of(setting: TrialSetting, cell: Cell) -> str:
     """Return what the evaluated model of a cell is to the client."""
     assert cell.evaluated is not None
     (authorised,) = setting.plan.suite.experiments[0].authorised
     return "authorised" if cell.evaluated.name in {model.name for model in authorised} else "held out"
 
 
-def threshold_of(setting: Setting, cell: Cell) -> Calibration:
+def threshold_of(setting: TrialSetting, cell: Cell) -> Calibration:
     """Return the threshold that a judge sets on people of the calibration split, as in a run."""
     job = setting.job(setting.score(cell).key, "calibration_faces", "calibration")
     return calibrated(job)(0)

@@ -22,7 +22,7 @@ from bench.runs.trial.client import protect_key, send
 from bench.runs.trial.faces import Pixels, TriedFace, bundled_face, picture_face
 from bench.runs.trial.judges import Judgement, cosine, judged, threshold_of
 from bench.runs.trial.panel import difference
-from bench.runs.trial.setting import Setting, called, check_parameters, make_setting, seed_streams
+from bench.runs.trial.setting import TrialSetting, called, check_parameters, make_setting, seed_streams
 from bench.stages import contracts
 from bench.stages.stage_inputs import build
 from bench.stages.undeclared import observed
@@ -105,7 +105,7 @@ def try_component(request: TrialRequest, note: Callable[[str], None]) -> Tried:
         if kind == "model":
             raise SuiteError(f"{where}: a model compares two pictures; expected no picture, found {request.picture}")
         face = picture_face(request.picture, face.pixels.shape[1:])
-    tried: Mapping[str, Callable[[Setting, TriedFace, TrialRequest], Tried]] = {
+    tried: Mapping[str, Callable[[TrialSetting, TriedFace, TrialRequest], Tried]] = {
         "defense": _try_defense,
         "attack": _try_attack,
         "model": _try_model,
@@ -117,7 +117,7 @@ def try_component(request: TrialRequest, note: Callable[[str], None]) -> Tried:
 # ---- a defense -------------------------------------------------------------------------------------------------------
 
 
-def _try_defense(setting: Setting, face: TriedFace, request: TrialRequest) -> Tried:
+def _try_defense(setting: TrialSetting, face: TriedFace, request: TrialRequest) -> Tried:
     sent = send(setting, protect_key(setting, setting.cells[0]), face)
     lines = [f"{name}: {value:.4g} (returned by the defense)" for name, value in sent.extra.items()]
     lines.append(f"the call of protect() took {sent.seconds:.2g} s, with what a first call loads")
@@ -149,7 +149,7 @@ def _similarity(original: Pixels, other: Pixels) -> str:
 # ---- an attack, a model, a metric ------------------------------------------------------------------------------------
 
 
-def _try_attack(setting: Setting, face: TriedFace, request: TrialRequest) -> Tried:
+def _try_attack(setting: TrialSetting, face: TriedFace, request: TrialRequest) -> Tried:
     found = attacked(setting, face)
     lines = [f"the face was protected by {called(request.defense)}", *found.lines]
     if (picture := found.pictures.get("reconstructed")) is not None:
@@ -164,7 +164,7 @@ def _try_attack(setting: Setting, face: TriedFace, request: TrialRequest) -> Tri
     )
 
 
-def _try_model(setting: Setting, face: TriedFace, request: TrialRequest) -> Tried:
+def _try_model(setting: TrialSetting, face: TriedFace, request: TrialRequest) -> Tried:
     assert face.another is not None
     assert face.stranger is not None
     (cell,) = setting.cells
@@ -190,7 +190,7 @@ def _try_model(setting: Setting, face: TriedFace, request: TrialRequest) -> Trie
     )
 
 
-def _try_metric(setting: Setting, face: TriedFace, request: TrialRequest) -> Tried:
+def _try_metric(setting: TrialSetting, face: TriedFace, request: TrialRequest) -> Tried:
     cell = setting.cells[0]
     sent = send(setting, protect_key(setting, cell), face)
     stage = next(stage for stage in map(setting.stage, cell.stages) if stage.options["metric"] == "metrics")

@@ -40,7 +40,7 @@ _AXES: Mapping[str, str] = {"defense": "defenses", "attack": "attacks", "model":
 
 
 @dataclass(frozen=True, kw_only=True)
-class Setting:
+class TrialSetting:
     """The plan of a trial and the artifacts of its stages; ``note`` is told which stage is computed."""
 
     plan: Plan
@@ -99,7 +99,7 @@ def make_setting(
     features: bool = False,
     trust: bool = False,
     note: Callable[[str], None] = lambda text: None,
-) -> Setting:
+) -> TrialSetting:
     """Plan a trial of these components, by kind and as a suite would write them; the others are those of the suite.
 
     ``features``: the client uploads features in place of images. Raise `SuiteError`, which begins with ``where``, if
@@ -121,7 +121,7 @@ def make_setting(
     cache.root.mkdir(parents=True, exist_ok=True)
     cache.require_no_links()
     _forget_old(cache)
-    setting = Setting(plan=plan, cache=cache, note=note)
+    setting = TrialSetting(plan=plan, cache=cache, note=note)
     if not setting.cells:
         reasons = list(dict.fromkeys(cell.skip for cell in plan.cells if cell.skip))
         raise SuiteError(f"{where}: cannot be tried: {reasons[0]}")
