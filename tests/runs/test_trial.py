@@ -361,6 +361,7 @@ def test_a_broken_contract_is_one_error(trying: Try, how: str, words: str) -> No
         (["noise,grid={sigma=[1,2]}"], "bench try noise: expected one component, found a grid of 2"),
         (["toy-upsample", "--defense", "nois"], "--defense nois: expected the name of a defense plugin, found 'nois'"),
         (["toy-targets"], "bench try toy-targets: cannot be tried: "),
+        (["arcface-resnet"], "bench try arcface-resnet: "),
         (["noise", "--out", "/"], "--out:"),
     ],
 )

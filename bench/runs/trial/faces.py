@@ -20,7 +20,7 @@ from bench.runs.trial.setting import TrialSetting
 from bench.stages.stage_inputs import Job, read_faces, read_pairs
 
 _LARGEST = 64 << 20  # bytes of a picture
-_MOST_PIXELS = 100_000_000
+_MOST_PIXELS = 80_000_000
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
 Pixels = NDArray[np.uint8]  # (3, h, w) RGB
 

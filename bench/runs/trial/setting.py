@@ -21,7 +21,7 @@ import torch
 
 from bench.core.cache_folder import cache_folder
 from bench.core.domain import Cell, Kind, Stage
-from bench.core.errors import SuiteError
+from bench.core.errors import MissingDataError, SuiteError
 from bench.core.files import folders_in, modified
 from bench.core.text import shortened
 from bench.engine.factory import check_device, resolve_device
@@ -121,6 +121,10 @@ def make_setting(
     cache.root.mkdir(parents=True, exist_ok=True)
     cache.require_no_links()
     _forget_old(cache)
+    for cell in plan.cells:
+        for component in (cell.defense, cell.attack, cell.evaluated):
+            if component is not None and component.instead_of is not None:  # Its files are missing.
+                raise MissingDataError(f"{where}: {component.because}")
     setting = TrialSetting(plan=plan, cache=cache, note=note)
     if not setting.cells:
         reasons = list(dict.fromkeys(cell.skip for cell in plan.cells if cell.skip))
