@@ -10,6 +10,7 @@ from click.testing import CliRunner, Result
 from bench.cli import main
 from bench.registry.discovery import Registry
 
+pytestmark = pytest.mark.slow
 SETTING = """\
 [suite]
 name = "try"
