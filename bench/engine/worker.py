@@ -151,7 +151,7 @@ def _attempt(stage: Stage, cache: Cache, batch: int, on_begin: Callable[[], None
         with _state.restored(stage) if _state is not None else contextlib.nullcontext():
             _import_everything()
             on_begin()
-            return Attempt(result=_compute(stage, cache, batch), worker=worker_name())
+            return Attempt(result=compute_stage(stage, cache, batch), worker=worker_name())
     except StorageError:
         raise
     except DamagedError as error:
@@ -179,8 +179,8 @@ def _import_everything() -> None:
     discover()
 
 
-def _compute(stage: Stage, cache: Cache, batch: int) -> StageResult:
-    """Compute a stage, store its artifact and return its result."""
+def compute_stage(stage: Stage, cache: Cache, batch: int) -> StageResult:
+    """Compute a stage with this batch size, store its artifact and return its result. Errors are not caught."""
     from bench.core.provenance import package_versions
     from bench.stages import compute, undeclared
 

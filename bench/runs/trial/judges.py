@@ -1,0 +1,76 @@
+"""What recognition models say about two pictures in a trial."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from bench.core.domain import Cell, Component
+from bench.runs.trial.faces import Pixels
+from bench.runs.trial.setting import TrialSetting
+from bench.stages import contracts
+from bench.stages.stage_inputs import Job, build, network
+from bench.stages.verification import Calibration, calibrated
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judgement:
+    """What one judge says: the cosine of two pictures, beside its threshold.
+
+    ``role`` says what the judge is to the client; ``of`` what is compared, where several pairs of pictures are.
+    """
+
+    judge: str
+    role: str
+    cosine: float
+    threshold: Calibration
+    of: str = ""
+
+    @property
+    def match(self) -> bool:
+        """True if the judge takes both pictures for one person."""
+        return self.cosine > self.threshold.kappa
+
+
+def judged(setting: TrialSetting, original: Pixels, other: Pixels) -> list[Judgement]:
+    """Return what every model of the setting says about a picture and the original."""
+    return [
+        Judgement(
+            judge=cell.evaluated.label,
+            role=role_of(setting, cell),
+            cosine=cosine(setting.job(setting.score(cell).key, "calibration"), cell.evaluated, original, other),
+            threshold=threshold_of(setting, cell),
+        )
+        for cell in setting.cells
+        if cell.evaluated is not None and cell.evaluated.kind == "model"
+    ]
+
+
+def role_of(setting: TrialSetting, cell: Cell) -> str:
+    """Return what the evaluated model of a cell is to the client."""
+    assert cell.evaluated is not None
+    (authorised,) = setting.plan.suite.experiments[0].authorised
+    return "authorised" if cell.evaluated.name in {model.name for model in authorised} else "held out"
+
+
+def threshold_of(setting: TrialSetting, cell: Cell) -> Calibration:
+    """Return the threshold that a judge sets on people of the calibration split, as in a run."""
+    job = setting.job(setting.score(cell).key, "calibration_faces", "calibration")
+    return calibrated(job)(0)
+
+
+def cosine(job: Job, model: Component, first: Pixels, second: Pixels) -> float:
+    """Return the cosine of the embeddings of two pictures by a model."""
+    net = network(model, job.device)
+    with torch.inference_mode():
+        found = net(job.to_float(np.stack([first, second])))
+    contracts.check_embeddings(found, 2, build(model).embedding_size, f"model {model.label}")
+    return cosine_of(found)
+
+
+def cosine_of(embeddings: torch.Tensor) -> float:
+    """Return the cosine of two embeddings ``(2, d)``."""
+    unit = torch.nn.functional.normalize(embeddings.float(), dim=1)
+    return float((unit[0] * unit[1]).sum())
