@@ -34,9 +34,7 @@ def files(wheel: Path) -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def installed(
-    wheel: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Callable[..., subprocess.CompletedProcess[str]]:
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Return a function that runs ``bench`` in a folder, from a virtual environment of its own that has the wheel and
     sees the other packages of this one."""
     home = tmp_path_factory.mktemp("venv")

@@ -82,6 +82,7 @@ def _suite(suite: Suite) -> SuiteRecord:
         sha256=suite.sha256,
         raw=suite.raw,
         experiments=tuple(map(_experiment, suite.experiments)),
+        added=suite.added,
     )
 
 
