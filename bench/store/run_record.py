@@ -125,12 +125,14 @@ class DefenseDeclaration:
 
 @dataclass(frozen=True, kw_only=True)
 class AttackDeclaration:
-    """What the class of an attack declares (see `bench.Attack`)."""
+    """What the class of an attack declares (see `bench.Attack`). ``trained_as`` is the attack whose `fit` trains it,
+    as a suite writes it; None if its own does."""
 
     sees: Sequence[str] = ()
     outputs: str | None = None
     trains_on: str | None = None
     threat: str | None = None
+    trained_as: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

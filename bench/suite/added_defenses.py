@@ -14,7 +14,7 @@ from bench.core.parsing import is_unicode
 from bench.core.text import shortened, spelling
 from bench.registry.components import instantiate
 from bench.registry.discovery import Registry
-from bench.suite.expand import full_references
+from bench.suite.expand import full_references, reference_words
 from bench.suite.overrides import toml_value
 from bench.suite.tables import Reference
 
@@ -108,10 +108,11 @@ def _labelled(
         return table
     own = [defense for experiment in experiments for defense in experiment["defenses"] if asks(table, defense)]
     labels = [defense["label"] for defense in own if isinstance(defense, dict) and "label" in defense]
-    for label in (*labels[:1], _default_label(table)):
+    default = reference_words(table)
+    for label in (*labels[:1], default):
         if not _taken({**table, "label": label}, missing):
             return {**table, "label": label}
-    return {**table, "label": f"{_default_label(table)} (added)"}
+    return {**table, "label": f"{default} (added)"}
 
 
 def _taken(table: AddedDefense, experiments: Sequence[dict[str, Any]]) -> str | None:
@@ -132,12 +133,6 @@ def _spelt(reference: Reference, where: str) -> set[str]:
 def _experiments(raw: dict[str, Any]) -> Iterator[dict[str, Any]]:
     found = raw.get("experiment")
     yield from (table for table in (found if isinstance(found, list) else ()) if isinstance(table, dict))
-
-
-def _default_label(table: dict[str, Any]) -> str:
-    """Return the label of a defense without one: its name, with its parameters as in the label of a grid."""
-    words = ", ".join(f"{k} {v}" for k, v in table.items() if k not in ("plugin", "grid", "on_stand_ins"))
-    return f"{table['plugin']} {words}".strip()
 
 
 def asks(table: AddedDefense, reference: Reference) -> bool:

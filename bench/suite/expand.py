@@ -161,6 +161,13 @@ def _expand_grid(reference: Reference, where: str) -> Sequence[Reference]:
     return expanded
 
 
+def reference_words(table: Mapping[str, Any]) -> str:
+    """Return the table of a reference in words: the name of its plugin, with its parameters as in the label of a
+    grid."""
+    words = ", ".join(f"{k} {_grid_word(v)}" for k, v in table.items() if k not in ("plugin", "grid", "on_stand_ins"))
+    return f"{table['plugin']} {words}".strip()
+
+
 def _grid_word(value: Any) -> str:
     return "+".join(map(str, value)) if isinstance(value, list) else str(value)
 
