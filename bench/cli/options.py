@@ -125,7 +125,7 @@ def note(message: str) -> None:
 
 def say_what(message: str) -> None:
     """Print on stderr what a command does now, in the requested log format."""
-    _say("doing", message, message)
+    _say("note", message, message)
 
 
 def _say(event: str, message: str, text: str) -> None:
