@@ -54,6 +54,7 @@ def _metrics(component: ComponentRecord) -> Iterator[SampleMetric]:
             columns=(column, f"{column}{INFINITE}") if declared.infinite else (column,),
             missing=missing,
             share=declared.share,
+            unit=declared.unit or ("%" if declared.share else ""),
         )
     if declared.of_set:
         both = declared.per_sample
@@ -67,6 +68,7 @@ def _metrics(component: ComponentRecord) -> Iterator[SampleMetric]:
             columns=("value", "low", "high"),
             of_set=label,
             missing=missing,
+            unit=declared.unit,
         )
 
 
@@ -86,14 +88,14 @@ def _decisions(label: str, scores: ScoreFunction) -> ScoreFunction:
     return of
 
 
-def _metric(declared: MetricDeclaration, *, heading: str, **about: object) -> SampleMetric:
+def _metric(declared: MetricDeclaration, *, heading: str, unit: str, **about: object) -> SampleMetric:
     parts = [f"{declared.formula.rstrip('.')}.", f"{declared.source.rstrip('.')}." if declared.source else ""]
     directions = {goal: cast(Better, better) for goal, better in declared.better.items()}
     return SampleMetric(
         label=heading,
         about=" ".join(filter(None, parts)),
-        unit=declared.unit,
-        digits=declared.digits,
+        unit=unit,
+        digits=(1 if unit == "%" else 3) if declared.digits is None else declared.digits,
         better=directions.get("recognition", ""),
         directions=directions,
         bounds=(_end(declared.low, -math.inf), _end(declared.high, math.inf)),

@@ -209,7 +209,7 @@ class Table:
 
     ``name`` is its name for ``bench export --table``; ``source`` describes the rows and the files that it was computed
     from; ``row_heading`` is the heading of its first column. ``ranked``: its rows are alternatives, one of which is the
-    best.
+    best. ``attack`` is the attack whose cells it is about, if its experiment has such a table for each of several.
     """
 
     name: str
@@ -222,6 +222,12 @@ class Table:
     row_heading: str = "Defense"
     ranked: bool = True
     notes: Sequence[str] = field(default_factory=tuple)
+    attack: str = ""
+
+    @property
+    def heading(self) -> str:
+        """The title, with the attack where others of its experiment have the same title."""
+        return f"{self.title}: {self.attack}" if self.attack else self.title
 
     def measurements(self) -> Iterator[tuple[RowGroup, Row, Column, Measurement]]:
         """Yield all measurements, row by row."""

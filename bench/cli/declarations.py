@@ -1,10 +1,12 @@
-"""What a plugin declares, as text: its class attributes and properties, its guarantee, what it sends."""
+"""What a plugin declares, as text: its class attributes and properties, its guarantee, what it sends, its training."""
 
 from __future__ import annotations
 
 import dataclasses
 
+from bench.api.attack import Attack
 from bench.api.defense import Defense
+from bench.suite.expand import reference_words
 
 
 def declarations(cls: type) -> dict[str, str]:
@@ -32,7 +34,21 @@ def declarations(cls: type) -> dict[str, str]:
         elif isinstance(value, dict):
             value = ", ".join(f"{k} {'x'.join(map(str, v)) if isinstance(v, tuple) else v}" for k, v in value.items())
         found[name.replace("_", " ")] = f"{value} (with the default parameters)" if depends else str(value)
-    return found | (_of_defense(cls) if issubclass(cls, Defense) else {})
+    if issubclass(cls, Defense):
+        found |= _of_defense(cls)
+    elif issubclass(cls, Attack):
+        found |= _of_attack(cls)
+    return found
+
+
+def _of_attack(cls: type[Attack]) -> dict[str, str]:
+    """Return the attack whose training an attack uses with the default parameters, as text by name; empty if it is its
+    own, or not known because a parameter has no default."""
+    try:
+        other = cls().trained_as()
+        return {} if other is None else {"trained as": f"{reference_words(other)} (with the default parameters)"}
+    except Exception:  # A parameter has no default, or the plugin is broken, which `bench plan` tells.
+        return {}
 
 
 def _of_defense(cls: type[Defense]) -> dict[str, str]:

@@ -165,6 +165,7 @@ def _update_page(results: RunResults, page: Path, *, include_faces: bool) -> boo
     alone = len(results.runs) == 1
     if alone and is_current(page, page_key(results.folder, sections, include_real_faces=include_faces)):
         return True
+    options.say_what("writing the report")
     from bench.report.page import write_report
 
     write_report(results, page, sections, include_real_faces=include_faces)

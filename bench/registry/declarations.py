@@ -8,8 +8,10 @@ class.
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import functools
 import inspect
+import math
 import re
 import typing
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -27,6 +29,9 @@ from bench.registry.sources import declared_names
 # Methods without arguments whose results are numbers or words that a plan uses, as declarations are.
 _METHODS = ("passes", "fit_seconds", "seconds", "classes", "representation")
 _LONGEST = 10_000  # characters of a text, or parts of a collection
+# The least and the largest value of a declaration; of every other number, at least 0.
+_BOUNDS: Mapping[str, tuple[int, float]] = {"max_authorised": (1, math.inf), "uploads": (1, 1000)}
+_NEVER_EMPTY = frozenset({"protects", "sends"})  # A defense without any of them could protect or send nothing.
 _NAMES = frozenset({"programs", "libraries"})  # A parameter of this name is no declaration; a single text is one name.
 
 
@@ -86,6 +91,7 @@ def _check_class(where: str, base: type, cls: type) -> None:
         value = inspect.getattr_static(cls, declaration)
         if declaration not in parameters and not hasattr(value, "__get__"):
             _check(where, declaration, hint, value)
+    _check_names(where, base, cls)
     for method, _ in inspect.getmembers(base, inspect.isfunction):
         value = inspect.getattr_static(cls, method)
         if not (method.startswith("_") or method in parameters or callable(value) or hasattr(value, "__get__")):
@@ -93,6 +99,23 @@ def _check_class(where: str, base: type, cls: type) -> None:
                 f"{where}: {method}: expected a method, found {shortened_repr(value)}; write def {method}(self, ...) "
                 "and return the value"
             )
+
+
+def _check_names(where: str, base: type, cls: type) -> None:
+    """Raise `PluginError` for an attribute of a class that looks like a misspelt declaration: nobody reads it. Those of
+    a plugin's own begin with an underscore, or are like no declaration that the plugin leaves out."""
+    own = [part for part in cls.__mro__ if part not in base.__mro__]
+    left_out = {name for name in _hints(base) if not any(name in vars(part) for part in own)}
+    for part in own:
+        for name, value in vars(part).items():
+            method = hasattr(value, "__get__") and not isinstance(value, property | functools.cached_property)
+            if name.startswith("_") or method or hasattr(base, name) or name in _parameters(cls):
+                continue
+            if near := difflib.get_close_matches(name, left_out, n=1, cutoff=0.8):
+                raise PluginError(
+                    f"{where}: {shortened(name)}: expected a declaration, found a name that bench does not know; did "
+                    f"you mean {near[0]!r}? Call an attribute of your own _{shortened(name)}"
+                )
 
 
 def _check_made(where: str, declaration: str, hint: Any, make: Callable[[], Any]) -> None:
@@ -126,9 +149,14 @@ def _check(where: str, declaration: str, hint: Any, value: Any) -> None:
         _adapter(declaration, hint).validate_python(value)
     except ValidationError as error:
         raise PluginError(f"{where}: {declaration}: {_problem(error, hint, value)}") from None
-    if isinstance(value, int | float) and value < 0:
+    least, most = _BOUNDS.get(declaration, (0, math.inf))
+    if isinstance(value, int | float) and not isinstance(value, bool) and not least <= value <= most:
+        wanted = f"a number from {least} to {most:,}" if most < math.inf else f"a number of at least {least}"
+        raise PluginError(f"{where}: {declaration}: expected {wanted}, found {shortened_repr(value)}; correct it")
+    if declaration in _NEVER_EMPTY and not value:
         raise PluginError(
-            f"{where}: {declaration}: expected a number of at least 0, found {shortened_repr(value)}; correct it"
+            f"{where}: {declaration}: expected at least one of {', '.join(_words_of(hint))}, found none; declare one, "
+            "or leave it out for the default"
         )
 
 
@@ -160,6 +188,11 @@ def _remedy(hint: Any, value: Any) -> str:
     if wanted is tuple and isinstance(value, list):
         return f"write the tuple {shortened_repr(tuple(value))}"
     return "correct it, or leave it out for the default"
+
+
+def _words_of(hint: Any) -> Sequence[str]:
+    """Return the words out of which a set may be declared."""
+    return typing.get_args(typing.get_args(hint)[0])
 
 
 _WORDS = {str: "a text", int: "a whole number", float: "a number", bool: "True or False", type(None): "None"}

@@ -20,14 +20,13 @@ from bench.runs.replan import changes_of_code
 from bench.store.reading import RunResults
 from bench.store.record_diff import change
 from bench.store.recorded_commands import is_bench, offered_words
-from bench.store.reference import find_reference
+from bench.store.reference import MARK, find_reference
 from bench.store.run_record import ComponentRecord, RunRecord
 from bench.store.several_runs import Joined, Named
 from bench.suite.from_reference import same_questions
 from bench.suite.suite import Suite
 
 THIS, REFERENCE = "this run", "the reference run"
-MARK = " (reference)"  # Behind the name of a defense whose rows are those of the reference run.
 RECOMPUTE = "--recompute-reference"
 _LISTED = 3  # The most changes that the sentence about them names.
 

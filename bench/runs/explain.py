@@ -26,6 +26,7 @@ from bench.store.artifacts import Cache
 from bench.store.reading import RunResults
 from bench.store.recorded_commands import offered, offered_words
 from bench.store.run_record import RunRecord
+from bench.suite.expand import reference_words
 
 AXES = (
     *("experiment", "table", "dataset", "defense", "authorised", "attack", "via", "upload", "outputs", "evaluated"),
@@ -303,7 +304,8 @@ def _learns(run: RunRecord, cell: Row) -> dict[str, str]:
     found = []
     if attack and attack.trains_on in ("clean", "defense"):
         made = "uploads, made by the defense, of " if attack.trains_on == "defense" else ""
-        found.append(f"{first} from {made}auxiliary faces of {source}")
+        trained = f", in the training of {reference_words(attack.trained_as)}" if attack.trained_as else ""
+        found.append(f"{first} from {made}auxiliary faces of {source}{trained}")
     if defense and "training" in defense.needs:
         found.append(f"{cell['defense']} from auxiliary faces of {dataset}")
     return {"learns": "; ".join(found)} if found else {}

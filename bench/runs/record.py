@@ -82,6 +82,7 @@ def _suite(suite: Suite) -> SuiteRecord:
         sha256=suite.sha256,
         raw=suite.raw,
         experiments=tuple(map(_experiment, suite.experiments)),
+        added=suite.added,
     )
 
 
@@ -158,20 +159,33 @@ def _metric_declaration(plugin: Metric) -> MetricDeclaration:
         share=bool(plugin.share),
         infinite=bool(plugin.infinite),
         better={str(goal): str(better) for goal, better in plugin.better.items()},
-        digits=int(plugin.digits),
+        digits=int(plugin.digits) if _sets_digits(type(plugin)) else None,
         per_sample=plugin.defines("compute"),
         of_set=plugin.defines("compute_set"),
     )
 
 
+def _sets_digits(cls: type[Metric]) -> bool:
+    """Return True if a metric sets its number of decimals, instead of leaving that of the base class."""
+    return next(c for c in cls.__mro__ if "digits" in vars(c)) is not Metric
+
+
 def _declarations(plugin: Any, kind: type[DefenseDeclaration | AttackDeclaration | ModelDeclaration]) -> dict[str, Any]:
-    """Return the attributes of a plugin that a declaration records: sets as sorted tuples, other objects as text."""
+    """Return the attributes of a plugin that a declaration records, and what its methods of these names return: sets as
+    sorted tuples, tables as those of JSON, other objects as text."""
     found: dict[str, Any] = {}
     for field in fields(kind):
         value = getattr(plugin, field.name)
-        plain = value is None or isinstance(value, int | str)
-        found[field.name] = tuple(sorted(value)) if isinstance(value, frozenset) else value if plain else str(value)
+        found[field.name] = _plain(value() if callable(value) else value)
     return found
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, frozenset):
+        return tuple(sorted(value))
+    if isinstance(value, Mapping):
+        return json.loads(json.dumps(dict(value), default=str))
+    return value if value is None or isinstance(value, int | str) else str(value)
 
 
 def ended(

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from bench.store.reading import RunResults
 
 FOLDERS = "BENCH_REFERENCE"  # lists folders of reference runs
+MARK = " (reference)"  # Behind the name of a defense whose rows are those of the reference run.
 _PACKAGE = Path(__file__).parent.parent / "reference"
 
 
@@ -34,13 +35,27 @@ def find_reference(version: str | None) -> RunResults | None:
     own = [Path(text).expanduser() for text in os.environ.get(FOLDERS, "").split(os.pathsep) if text]
     for folder in (*own, _PACKAGE):
         found = child(folder, version)
-        if (found / RECORD).is_file():
+        if os.path.lexists(found):
+            _require_run(found, version)
             from bench.store.reading import RunResults  # It imports pandas, which planning does not need.
 
-            results = RunResults(require_no_link(found, folder))
+            results = RunResults(found)
             _require_reference(results.run, version, found)
             return results
     return None
+
+
+def _require_run(folder: Path, version: str) -> None:
+    """Raise `StorageError` unless a path is that of a folder with a record, neither of which is a link."""
+    record = require_no_link(folder / RECORD, folder.parent)
+    if record.is_file():
+        return
+    at, expected = (record, "a file") if folder.is_dir() else (folder, "a folder")
+    kind = "a folder" if at.is_dir() else "a file" if at.is_file() else "a pipe or device" if at.exists() else "nothing"
+    raise StorageError(
+        f"{at}: expected {expected} of the reference run of {version}, found {kind}; remove {folder}, or its parent "
+        f"from ${FOLDERS}"
+    )
 
 
 def _require_reference(record: RunRecord, version: str, folder: Path) -> None:

@@ -54,7 +54,8 @@ class ExperimentRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class SuiteRecord:
-    """The suite as it was run. ``raw`` is the content of its file with all overrides; ``sha256`` that of the file."""
+    """The suite as it was run. ``raw`` is the content of its file with all overrides; ``sha256`` that of the file.
+    ``added`` are the labels of the defenses that the command line added (``--defense``)."""
 
     name: str
     title: str = ""
@@ -63,6 +64,7 @@ class SuiteRecord:
     sha256: str | None = None
     raw: Mapping[str, Any] = field(default_factory=dict)
     experiments: Sequence[ExperimentRecord] = ()
+    added: Sequence[str] = ()
 
     @property
     def seed(self) -> int:
@@ -123,12 +125,14 @@ class DefenseDeclaration:
 
 @dataclass(frozen=True, kw_only=True)
 class AttackDeclaration:
-    """What the class of an attack declares (see `bench.Attack`)."""
+    """What the class of an attack declares (see `bench.Attack`). ``trained_as`` is the attack whose `fit` trains it,
+    as a suite writes it; None if its own does."""
 
     sees: Sequence[str] = ()
     outputs: str | None = None
     trains_on: str | None = None
     threat: str | None = None
+    trained_as: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

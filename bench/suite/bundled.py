@@ -1,4 +1,4 @@
-"""The suites that are published with bench, and the suite file that a command line argument means."""
+"""The suites that are published with bench, their versions, and the suite file that a command line argument means."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from bench.core.errors import SuiteError, did_you_mean
+from bench.core.parsing import parse_toml
+from bench.store.reference import FOLDERS, find_reference
 
 _PACKAGE = Path(__file__).parent.parent
 
@@ -17,6 +19,21 @@ def published() -> Mapping[str, Path]:
     if folder.is_relative_to(Path.cwd()):  # A relative path keeps the place of the checkout out of records and reports.
         folder = folder.relative_to(Path.cwd())
     return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+
+
+def check_standard(version: str | None) -> None:
+    """Raise `SuiteError` unless a text is the version of a published suite or of a reference run, or None."""
+    if version is None:
+        return
+    heads = [parse_toml(path.read_text(encoding="utf-8")).get("suite", {}) for path in published().values()]
+    known = [head["version"] for head in heads if "version" in head]
+    if version in known or find_reference(version) is not None:
+        return
+    hint = did_you_mean(version, known)
+    raise SuiteError(
+        f"suite.standard: expected the version of a published suite ({', '.join(known)}) or of a reference run in "
+        f"${FOLDERS}, found {version!r}; " + (hint if hint.startswith("did") else "correct it, or remove it")
+    )
 
 
 def find_suite(suite: Path) -> Path:

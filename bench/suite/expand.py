@@ -15,7 +15,8 @@ from typing import Any
 
 from bench.core.domain import Kind
 from bench.core.errors import SuiteError, with_article
-from bench.core.text import shortened_repr
+from bench.core.text import shortened_repr, spelling
+from bench.store.reference import MARK
 from bench.suite.tables import ExperimentTable, Reference
 
 MAX_GRID = 1000  # components that one entry of an axis may stand for
@@ -160,6 +161,13 @@ def _expand_grid(reference: Reference, where: str) -> Sequence[Reference]:
     return expanded
 
 
+def reference_words(table: Mapping[str, Any]) -> str:
+    """Return the table of a reference in words: the name of its plugin, with its parameters as in the label of a
+    grid."""
+    words = ", ".join(f"{k} {_grid_word(v)}" for k, v in table.items() if k not in ("plugin", "grid", "on_stand_ins"))
+    return f"{table['plugin']} {words}".strip()
+
+
 def _grid_word(value: Any) -> str:
     return "+".join(map(str, value)) if isinstance(value, list) else str(value)
 
@@ -188,6 +196,11 @@ def full_reference(kind: Kind, reference: Reference, where: str) -> FullReferenc
         raise SuiteError(f"{where}.plugin: expected the name of {with_article(kind)}, found {shortened_repr(name)}")
     labelled = "label" in passed
     label = _checked_label(passed.pop("label", f"{name} via {via.label}" if via else name), where)
+    if kind == "defense" and spelling(label).endswith(spelling(MARK)):
+        raise SuiteError(
+            f"{where}.label: {shortened_repr(label)} ends like the names of defenses whose rows come from a reference "
+            "run; give it another label"
+        )
     full = FullReference(where=where, kind=kind, name=name, passed=passed, label=label, labelled=labelled, via=via)
     if other is None:
         return full

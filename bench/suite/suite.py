@@ -33,6 +33,7 @@ from bench.registry.discovery import Registry
 from bench.store.reference import find_reference
 from bench.store.run_record import SuiteRecord
 from bench.suite.added_defenses import AddedDefense, add_defenses, check_defenses, parse_defenses
+from bench.suite.bundled import check_standard
 from bench.suite.claim_check import axes_of, check_claims, metrics_of
 from bench.suite.claims import ClaimTable
 from bench.suite.defaults import write_defaults
@@ -84,7 +85,8 @@ class Suite:
     """A resolved suite. ``raw`` is the TOML as run, after ``--set``; ``sha256`` is that of the file.
 
     The tables ``train`` are not resolved here; `bench.runs.train` does that. ``stage_timeout_s`` and
-    ``stage_memory_mb`` have an entry for each kind of stage that has a limit.
+    ``stage_memory_mb`` have an entry for each kind of stage that has a limit. ``added`` are the labels of the defenses
+    that the command line added to its file.
     """
 
     path: Path
@@ -103,6 +105,7 @@ class Suite:
     claims: tuple[ClaimTable, ...]
     raw: Mapping[str, Any]
     sha256: str
+    added: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,6 +116,7 @@ class SuiteSource:
     tables: SuiteFile
     raw: Mapping[str, Any]
     sha256: str
+    added: tuple[str, ...] = ()
 
 
 # ---- from a file or a record to tables -------------------------------------------------------------------------------
@@ -153,7 +157,9 @@ def read(
     mark_changes(raw, written, pairs)
     try:
         tables = SuiteFile.model_validate(raw)
-        if _add_defenses(raw, tables, defenses, recompute=recompute):
+        check_standard(tables.suite.standard)
+        added = _add_defenses(raw, tables, defenses, recompute=recompute)
+        if defenses or recompute:
             tables = SuiteFile.model_validate(raw)
         if tables.claims:
             experiments = [*expand(tables.experiment), *_experiments_of(written)]
@@ -163,7 +169,7 @@ def read(
         raise SuiteError("\n".join(f"{path}: {line}" for line in lines)) from None
     except SuiteError as error:
         raise SuiteError(f"{path}: {inherited(str(error))}") from None
-    return SuiteSource(path=path, tables=tables, raw=raw, sha256=file_sha256(path))
+    return SuiteSource(path=path, tables=tables, raw=raw, sha256=file_sha256(path), added=added)
 
 
 def _apply(raw: dict[str, Any], overrides: Sequence[str], path: Path) -> Callable[[str], str]:
@@ -185,16 +191,17 @@ def _apply(raw: dict[str, Any], overrides: Sequence[str], path: Path) -> Callabl
     return inherited
 
 
-def _add_defenses(raw: dict[str, Any], tables: SuiteFile, defenses: Sequence[AddedDefense], *, recompute: bool) -> bool:
-    """Change the defenses of a valid suite for one run (see `read`); return whether there was anything to change."""
+def _add_defenses(
+    raw: dict[str, Any], tables: SuiteFile, defenses: Sequence[AddedDefense], *, recompute: bool
+) -> tuple[str, ...]:
+    """Change the defenses of a valid suite for one run (see `read`); return the labels of those that were added."""
     reference = find_reference(tables.suite.version) if defenses or recompute else None
     if reference is not None and same_questions(raw, reference.run):
         if recompute:
             take_over(raw, reference.run)
         else:
             leave_out(raw, reference.run, defenses)
-    add_defenses(raw, defenses)
-    return bool(defenses or recompute)
+    return add_defenses(raw, defenses)
 
 
 def _experiments_of(raw: Mapping[str, Any]) -> Sequence[ExpandedExperiment]:
@@ -226,7 +233,13 @@ def reread(record: SuiteRecord, where: str = "the suite in its record cannot be 
             raise SuiteError(f"{where}: expected the pairs of experiment {table.name!r}, found none")
     experiments = [e.model_copy(update={"pairs": pairs[e.name], "claims": None}) for e in tables.experiment]
     tables = tables.model_copy(update={"experiment": experiments})
-    return SuiteSource(path=Path(record.path or ""), tables=tables, raw=record.raw, sha256=record.sha256 or "")
+    return SuiteSource(
+        path=Path(record.path or ""),
+        tables=tables,
+        raw=record.raw,
+        sha256=record.sha256 or "",
+        added=tuple(record.added),
+    )
 
 
 # ---- from tables to components ---------------------------------------------------------------------------------------
@@ -302,6 +315,7 @@ def assemble(source: SuiteSource, experiments: Sequence[Experiment]) -> Suite:
         claims=tuple(source.tables.claims),
         raw=source.raw,
         sha256=source.sha256,
+        added=source.added,
     )
 
 

@@ -88,3 +88,19 @@ def test_a_share_with_another_value_than_0_and_1_is_an_error(tmp_path: Path, val
     words = f"metric_kept: expected 0 or 1, because the metric kept declares that it is a share; found {value:g}"
     with pytest.raises(StorageError, match=words):
         kept(rows)
+
+
+@pytest.mark.parametrize(
+    ("declared", "shown", "unit"),
+    [
+        ({"share": True, "unit": "", "digits": None}, "95.0", "%"),
+        ({"share": True, "unit": "%", "digits": None}, "95.0", "%"),
+        ({"share": True, "unit": "faces", "digits": 2}, "0.95", "faces"),
+        ({"unit": "", "digits": None}, "0.950", ""),
+    ],
+)
+def test_a_share_is_shown_in_per_cent(declared: dict[str, Any], shown: str, unit: str, tmp_path: Path) -> None:
+    rows = rows_with(tmp_path, np.arange(IMAGES) > 0, **declared)
+    metric = metric_in(rows, "kept")
+    assert metric.unit == unit
+    assert metric.shown(measure(rows, rows.cells, metric).value or 0.0) == shown

@@ -17,7 +17,7 @@ from bench.analysis.measures import measure, select
 from bench.analysis.pooling import Pool, SampleScores, mean
 from bench.analysis.rows import Rows
 from bench.analysis.table_model import Measurement, Table, TableMetric
-from bench.analysis.tables import summary_rows
+from bench.analysis.tables import build, summary_rows
 from bench.analysis.tables.recognition import layout_named, recognition_table
 from bench.analysis.tables.summary import BARS, baselines, image_table, overall, summaries, summary_table
 from bench.metrics import intervals, recognition
@@ -149,6 +149,17 @@ def test_the_summary_names_experiments_and_attacks_if_there_are_several(worked: 
     assert columns[-2:] == ["experiment", "attack"]
     assert {tuple(row[-2:]) for row in rows} == {(m.experiment, m.attack) for m in worked.matrices}
     assert len(worked.matrices) == 3
+
+
+def test_tables_name_the_attack_if_an_experiment_has_several(worked: Rows) -> None:
+    for one in list(worked.cells):
+        worked.cells.append(replace(one, attack="filtered"))
+    for name in ("summary", "images", "VII"):
+        assert [table.heading.rpartition(": ")[2] for table in build(worked, name)] == ["abuse", "filtered"]
+
+
+def test_a_table_of_the_only_attack_does_not_name_it(worked: Rows) -> None:
+    assert [table.heading for table in build(worked, "summary")] == ["Summary, data sets pooled"]
 
 
 def test_missing_figures_say_why(results: RunResults) -> None:

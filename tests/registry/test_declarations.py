@@ -72,6 +72,20 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     ("defense", {"own_recogniser": "yes"}, "own_recogniser: expected True or False, found 'yes'"),
     ("defense", {"recogniser_size": -3}, "recogniser_size: expected a number of at least 0, found -3"),
     ("defense", {"max_authorised": 1.5}, "max_authorised: expected a whole number or None, found 1.5"),
+    ("defense", {"max_authorised": 0}, "max_authorised: expected a number of at least 1, found 0; correct it"),
+    (
+        "defense",
+        {"protects": frozenset()},
+        "protects: expected at least one of probe, gallery, both, found none; declare",
+    ),
+    ("defense", {"sends": set()}, "sends: expected at least one of image, feature, representation, found none"),
+    (
+        "defense",
+        {"need": frozenset()},
+        "need: expected a declaration, found a name that bench does not know; did you mean",
+    ),
+    ("defense", {"licence": "MIT"}, "did you mean 'license'? Call an attribute of your own _licence"),
+    ("defense", {"goals": property(lambda self: "template")}, "goals: expected a declaration, found a name"),
     ("defense", {"programs": 5}, "programs: expected a tuple, each part a text, found 5"),
     ("defense", {"promise": None}, "promise: expected a text, found None"),
     ("defense", {"time_limit_s": float("nan")}, "time_limit_s: expected a number or None, found nan"),
@@ -84,6 +98,9 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     ("attack", {"sees": "images"}, "found 'images'; write frozenset({'images'})"),
     ("attack", {"outputs": ("images",)}, "outputs: expected one of recognition, images, attributes, links, found ("),
     ("attack", {"uploads": "3"}, "uploads: expected a whole number, found '3'"),
+    ("attack", {"uploads": 10**9}, "uploads: expected a number from 1 to 1,000, found 1000000000; correct it"),
+    ("attack", {"uploads": 0}, "uploads: expected a number from 1 to 1,000, found 0"),
+    ("attack", {"output": "links"}, "output: expected a declaration, found a name that bench does not know"),
     ("attack", {"trains_on": "cleen"}, "found 'cleen'; did you mean 'clean'?"),
     ("attack", {"budget": {"steps": 3}}, "budget: expected a method, found {'steps': 3}; write def budget(self"),
     ("attack", {"classes": lambda self: {"gender": "male"}}, "classes(): expected a dict, each key a text"),
@@ -220,3 +237,24 @@ def test_every_command_names_it_and_lists_the_other_plugins(bench: Command, tmp_
         assert done.code == 2
         assert problem in done.err
         assert "Traceback" not in done.err + done.out
+
+
+OF_ITS_OWN: list[dict[str, Any]] = [
+    {"_need": 5},
+    {"threshold": 0.5},
+    {"goals": ("a", "b"), "goal": "template"},  # The plugin knows the declaration.
+    {"need": lambda self: 5},
+    {"trusted": staticmethod(len)},
+    {"need": 5, "__annotations__": {"need": int}},  # A parameter.
+]
+
+
+@pytest.mark.parametrize("declared", OF_ITS_OWN, ids=repr)
+def test_attributes_of_a_plugins_own_are_no_mistake(declared: dict[str, Any]) -> None:
+    assert problem_of("defense", "mine", component("defense", **declared)) is None
+
+
+def test_a_subclass_inherits_what_its_base_knows() -> None:
+    known = component("defense", needs=frozenset({"shallow"}), need=5)
+    inherits = dataclass(frozen=True, kw_only=True)(type("Yours", (known,), {"__module__": __name__}))
+    assert problem_of("defense", "mine", inherits) is None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -149,10 +150,40 @@ def test_what_is_no_reference_run_of_the_version_is_one_error(
         find_reference("hard-1")
 
 
-def test_a_reference_run_that_is_a_link_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_record(tmp_path / "elsewhere", RUN)
-    (tmp_path / "references").mkdir()
-    (tmp_path / "references" / "hard-1").symlink_to(tmp_path / "elsewhere")
+@pytest.mark.parametrize("name", ["hard-1", "hard-1/run.json"])
+@pytest.mark.parametrize("exists", [True, False])
+def test_a_reference_run_that_is_a_link_is_refused(
+    name: str, exists: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_record(tmp_path / "elsewhere" / "hard-1", RUN)
+    link = tmp_path / "references" / name
+    link.parent.mkdir(parents=True)
+    link.symlink_to(tmp_path / ("elsewhere" if exists else "nowhere") / name)
     monkeypatch.setenv("BENCH_REFERENCE", str(tmp_path / "references"))
-    with pytest.raises(StorageError):
+    with pytest.raises(StorageError, match=r"found a link to .*; remove the link"):
+        find_reference("hard-1")
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "message"),
+    [
+        (
+            "hard-1",
+            Path.touch,
+            r"hard-1: expected a folder of .*, found a file; remove .*hard-1, or its parent from \$",
+        ),
+        ("hard-1", os.mkfifo, "hard-1: expected a folder of the reference run of hard-1, found a pipe or device"),
+        ("hard-1", Path.mkdir, r"run\.json: expected a file of the reference run of hard-1, found nothing"),
+        ("hard-1/run.json", Path.mkdir, r"run\.json: expected a file of .*, found a folder"),
+        ("hard-1/run.json", os.mkfifo, r"run\.json: expected a file of .*, found a pipe or device"),
+    ],
+)
+def test_what_is_no_run_is_one_error(
+    name: str, make: Callable[[Path], object], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / name
+    place.parent.mkdir(exist_ok=True)
+    make(place)
+    monkeypatch.setenv("BENCH_REFERENCE", str(tmp_path))
+    with pytest.raises(StorageError, match=message):
         find_reference("hard-1")

@@ -70,8 +70,8 @@ def test_a_grid_is_several_defenses(with_defenses: Any) -> None:
 
 
 def test_what_an_experiment_asks_already_is_not_added_again(with_defenses: Any) -> None:
-    suite = with_defenses("identity", "noise,sigma=0.1")
-    assert labels(suite) == [["identity", "Little"], ["identity", "noise sigma 0.1"]]
+    suite = with_defenses("identity", "noise,sigma=0.4", "noise,sigma=0.4")
+    assert labels(suite) == [["identity", "Little", "noise sigma 0.4"], ["identity", "noise sigma 0.4"]]
 
 
 def test_a_label_that_the_suite_uses_for_something_else_is_marked(tmp_path: Path, registry: Registry) -> None:
@@ -139,3 +139,27 @@ def test_what_cannot_be_built_names_the_option(text: str, message: str, with_def
         with_defenses(text)
     assert message in str(error.value)
     assert "experiment[" not in str(error.value)
+
+
+def test_a_defense_that_the_suite_has_elsewhere_keeps_its_label(with_defenses: Any) -> None:
+    suite = with_defenses("noise,sigma=0.1")
+    assert labels(suite) == [["identity", "Little"], ["identity", "Little"]]
+
+
+def test_the_suite_says_what_was_added(with_defenses: Any) -> None:
+    assert with_defenses().added == ()
+    added = with_defenses("identity", "noise,sigma=0.4", "noise,grid={sigma=[0.2, 0.3]}").added
+    assert added == ("noise sigma 0.4", "noise sigma 0.2", "noise sigma 0.3")
+
+
+@pytest.mark.parametrize("label", ["Little", " LITTLE "])
+def test_a_label_of_another_defense_names_the_option(label: str, with_defenses: Any) -> None:
+    with pytest.raises(SuiteError) as error:
+        with_defenses(f"noise,sigma=0.4,label={label!r}")
+    assert "--defense noise.label: experiment 'one' calls another defense" in str(error.value)
+    assert "give this one another label" in str(error.value)
+
+
+def test_two_added_defenses_cannot_share_a_label(with_defenses: Any) -> None:
+    with pytest.raises(SuiteError, match=r"--defense identity\.label: experiment 'one' calls another defense 'Mine'"):
+        with_defenses("noise,sigma=0.4,label=Mine", "identity,label=Mine")

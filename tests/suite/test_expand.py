@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bench.core.errors import MissingDataError
+from bench.core.errors import MissingDataError, SuiteError
 from bench.registry.discovery import Registry
 from bench.suite.expand import expand
 from bench.suite.resolve import Resolver
@@ -130,3 +130,9 @@ def test_everything_that_is_missing_is_listed_in_one_pass(
     assert len(lines) == len(begins) + 1
     assert all(line.startswith(f"  {begin}") for line, begin in zip(lines, begins, strict=False))
     assert "--data auto" in lines[-1]
+
+
+@pytest.mark.parametrize("label", ["PMT (reference)", "pmt  (Reference) "])
+def test_a_defense_cannot_have_the_mark_of_a_reference_row(label: str) -> None:
+    with pytest.raises(SuiteError, match=r"defenses\[0\]\.label: .* ends like the names of defenses"):
+        expand([table(defenses=[{"plugin": "step", "label": label}])])

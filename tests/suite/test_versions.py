@@ -129,3 +129,23 @@ def test_the_mark_is_recorded_once(written: Any) -> None:
 def test_a_wrong_version_is_an_error(version: str, written: Any) -> None:
     with pytest.raises(SuiteError, match=r"suite\.version: "):
         written(BASE.replace('"toy-1"', version))
+
+
+@pytest.mark.parametrize(
+    ("standard", "message"),
+    [
+        (
+            "nosuch-9",
+            r"suite\.standard: expected the version of a published suite \(standard-1\) .*, found 'nosuch-9'",
+        ),
+        ("standrad-1", "found 'standrad-1'; did you mean 'standard-1'"),
+        ("standard-1+changed", r"found 'standard-1\+changed'; did you mean 'standard-1'"),
+    ],
+)
+def test_an_unknown_standard_is_refused(standard: str, message: str, written: Any) -> None:
+    with pytest.raises(SuiteError, match=message):
+        written(BASE.replace('title = "A toy"', f'standard = "{standard}"'))
+
+
+def test_the_version_of_a_published_suite_is_a_standard(written: Any) -> None:
+    assert written(BASE.replace('title = "A toy"', 'standard = "standard-1"')).raw["suite"]["standard"] == "standard-1"

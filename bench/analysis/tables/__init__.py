@@ -16,7 +16,7 @@ from bench.analysis.tables.goals import AUTHORISED, SSIM, UNAUTHORISED
 from bench.analysis.tables.kept import kept_tables
 from bench.analysis.tables.leakage_ladder import ladder_tables
 from bench.analysis.tables.linkage import linkage_tables
-from bench.analysis.tables.recognition import LAYOUTS, recognition_tables
+from bench.analysis.tables.recognition import LAYOUTS, named_by_attack, recognition_tables
 from bench.analysis.tables.recommendation import tested_for_leaks
 from bench.analysis.tables.reconstruction import attack_tables, boxes_tables
 from bench.analysis.tables.self_checks import marked
@@ -37,7 +37,7 @@ class TableKind:
 
 
 def _of_matrices(build: Callable[[Rows, Matrix], Table], rows: Rows, experiment: str) -> list[Table]:
-    return [build(rows, m) for m in rows.matrices if m.experiment == experiment]
+    return named_by_attack([(m.attack, build(rows, m)) for m in rows.matrices if m.experiment == experiment])
 
 
 def _recognition(name: str) -> TableKind:

@@ -179,7 +179,14 @@ def recognition_tables(rows: Rows, experiment: str, layout: Layout) -> list[Tabl
     found = [m for m in rows.matrices if m.experiment == experiment]
     if layout.numbers:
         found = [m for m in found if rows.of(m)[0].table in layout.numbers]
-    return [recognition_table(rows, m, layout) for m in found]
+    return named_by_attack([(m.attack, recognition_table(rows, m, layout)) for m in found])
+
+
+def named_by_attack(found: Sequence[tuple[str, Table]]) -> list[Table]:
+    """Return the tables of an experiment, of which each names its attack if they have several."""
+    if len({attack for attack, _ in found}) < 2:
+        return [table for _, table in found]
+    return [replace(table, attack=attack) for attack, table in found]
 
 
 def _row(rows: Rows, cells: Sequence[CellRow], evaluated: Sequence[str], layout: Layout) -> Row:

@@ -134,7 +134,7 @@ def _json(tables: Sequence[Table]) -> str:
     made = [
         {
             "table": t.name,
-            "title": t.title,
+            "title": t.heading,
             "caption": t.caption,
             "experiment": t.experiment,
             "source": t.source,
@@ -238,7 +238,7 @@ def _markdown_measurement(column: Column, measurement: Measurement, numbered: Ma
 
 
 def _title(table: Table) -> str:
-    return f"{table.title} ({table.experiment})"
+    return f"{table.heading} ({table.experiment})"
 
 
 def _caption(table: Table, where: str) -> str:

@@ -55,6 +55,7 @@ def facts(rows: Rows) -> list[tuple[str, str]]:
     ended = "" if run.status == "running" else f"finished {when(run.finished)}"
     return [
         ("Suite", f"{run.suite.name}{version} ({run.suite.path or 'unknown'})"),
+        *([("Added with --defense", ", ".join(run.suite.added))] if run.suite.added else []),
         *size_and_cells,
         ("Stages", f"{counts.computed or 0} computed, {counts.cached or 0} from earlier runs"),
         ("Device", machine(run)),
