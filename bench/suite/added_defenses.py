@@ -27,11 +27,13 @@ AddedDefense = dict[str, Any]  # the table that a suite would hold: ``plugin``, 
 
 def parse_defenses(texts: Sequence[str]) -> list[AddedDefense]:
     """Return the values of ``--defense`` as tables of a suite; raise `SuiteError` for one of another form."""
-    return list(map(_parsed, texts))
+    return [parse_reference(text, "--defense") for text in texts]
 
 
-def _parsed(text: str) -> AddedDefense:
-    option = f"--defense {shortened(text)}"
+def parse_reference(text: str, option: str) -> AddedDefense:
+    """Return ``NAME,param=value,...`` as the table of a suite that names a component; ``option`` is what takes it, for
+    messages. Raise `SuiteError` for another form."""
+    option = f"{option} {shortened(text)}"
     if not is_unicode(text):
         raise SuiteError(f"{option}: expected text in UTF-8, found other bytes")
     name, *parts = _split(text)
@@ -44,7 +46,7 @@ def _parsed(text: str) -> AddedDefense:
         if not equals or not key or not value.strip():
             raise SuiteError(f"{option}: {_FORM}; found {shortened(part.strip())!r}")
         if key in table:
-            why = "the name of the defense comes first" if key == "plugin" else "it appears twice"
+            why = "the name comes first" if key == "plugin" else "it appears twice"
             raise SuiteError(f"{option}: {key}: {why}; remove it")
         table[key] = toml_value(value.strip())
     return table

@@ -112,7 +112,7 @@ def test_values_are_those_of_toml(text: str, table: dict[str, Any]) -> None:
         ("noise,", "--defense noise,: expected NAME or"),
         ("noise,sigma=", "found 'sigma='"),
         ("noise,sigma=1,sigma=2", "--defense noise,sigma=1,sigma=2: sigma: it appears twice; remove it"),
-        ("noise,plugin=pmt", "plugin: the name of the defense comes first; remove it"),
+        ("noise,plugin=pmt", "plugin: the name comes first; remove it"),
         ("noise\udcff", "expected text in UTF-8, found other bytes"),
     ],
 )
