@@ -13,7 +13,7 @@ from torch import nn
 from bench.api.attack import Attack
 from bench.api.context import Capabilities, Context, Sent
 from bench.api.types import Received
-from bench.core.errors import CapabilityError
+from bench.core.errors import CapabilityError, ContractError
 from bench.kit import world
 from bench.kit.findings import NotAskedError
 from bench.kit.trials import _LEARNT_FROM, Rows, Trial, coarser
@@ -167,7 +167,7 @@ class AttackTrial(Trial):
         embedded = contracts.embed_checked(plugin, received, ctx)
         enrolled = contracts.enrol_checked(plugin, originals, self._context(self.ids(rows)))
         if embedded.shape != enrolled.shape:
-            raise contracts.ContractError(
+            raise ContractError(
                 f"{self.where}: embed() and enrol() must return embeddings of one length, got "
                 f"{embedded.shape[1]} and {enrolled.shape[1]}"
             )

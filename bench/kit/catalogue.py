@@ -68,7 +68,7 @@ _CHECKS = (
     ),
     KitCheck(
         "random",
-        "The global random streams of torch, numpy and Python are neither used nor seeded.",
+        "Results do not follow from the global random streams of torch, numpy and Python, and none of them is seeded.",
         "draw from ctx.randn, ctx.rand and ctx.generator(), or inside torch.random.fork_rng()",
     ),
     KitCheck(
@@ -89,15 +89,15 @@ _CHECKS = (
         _LEARNERS,
     ),
     KitCheck(
+        "repeat",
+        "The same call gives the same result again.",
+        "take randomness from ctx.randn, ctx.rand and ctx.generator(), and keep nothing from call to call",
+    ),
+    KitCheck(
         "state",
         "What fit() returns can be stored in the cache, and gives the same results when it is read back.",
         "return tensors of types that numpy has, and nothing that is not in them",
         _LEARNERS,
-    ),
-    KitCheck(
-        "repeat",
-        "The same call gives the same result again.",
-        "take randomness from ctx.randn, ctx.rand and ctx.generator(), and keep nothing from call to call",
     ),
     KitCheck(
         "order",

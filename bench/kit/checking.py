@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from bench.kit.examine import Examination, Heard
-from bench.kit.findings import CheckFailure, KitResult
+from bench.kit.findings import CheckFailedError, KitResult
 from bench.kit.targets import Target, target_of
 from bench.store.badges import remove_badge, write_badge
 
 
 def check_plugin(plugin: str | type | object, /, *, of_kind: str | None = None, **parameters: Any) -> KitResult:
-    """Check a plugin, and return what was found; raise `CheckFailure`, an `AssertionError`, if it fails.
+    """Check a plugin, and return what was found; raise `CheckFailedError`, an `AssertionError`, if it fails.
 
     ``plugin`` is the name of an installed component (``"pmt"``, or ``"pmt,steps=2"``), its class or an object of it,
     and ``parameters`` are parameters of the component. ``of_kind`` is needed where components of several kinds have
@@ -22,7 +22,7 @@ def check_plugin(plugin: str | type | object, /, *, of_kind: str | None = None, 
     """
     result = checked_here(target_of(plugin, parameters, of_kind))
     if result.failed:
-        raise CheckFailure(result)
+        raise CheckFailedError(result)
     return result
 
 

@@ -12,7 +12,7 @@ from bench.api.datasets import Dataset
 from bench.api.types import Faces, Pairs
 from bench.core.errors import ContractError
 from bench.kit import world
-from bench.kit.findings import Broken, NotAskedError
+from bench.kit.findings import BrokenError, NotAskedError
 from bench.kit.trials import Rows, Trial
 from bench.stages import contracts
 from bench.stages.repeatability import Results
@@ -59,7 +59,7 @@ class DatasetTrial(Trial):
             raise ContractError(f"{self.where}: evaluation() must return faces and pairs, got faces alone")
         self.evaluated = faces, pairs
         self.n = len(faces.images)
-        images = contracts.CheckedImages(faces.images, self.where)[:_SHOWN]  # type: ignore[arg-type]
+        images = contracts.CheckedImages(faces.images, self.where)[:_SHOWN]
         held: dict[str, NDArray[Any]] = {"images": images, "subjects": np.asarray(faces.subjects[:_SHOWN])}
         return held | {f"pairs {name}": np.asarray(getattr(pairs, name)) for name in ("left", "right", "same", "fold")}
 
@@ -68,7 +68,7 @@ class DatasetTrial(Trial):
         return float(results["images"][0].nbytes)
 
     def check_prefix(self) -> None:
-        """Raise `Broken` if the first pairs depend on how many are requested, or images on the part that is read."""
+        """Raise `BrokenError` if the first pairs depend on how many are requested, or images on the part that is read."""
         if self.pairs < _FEWER:
             raise NotAskedError(f"it has {self.pairs} pairs only")
         assert self.evaluated is not None
@@ -79,17 +79,19 @@ class DatasetTrial(Trial):
             long = [str(name) for name in faces.sample_ids[getattr(pairs, side)[:_FEWER]]]
             short = [str(name) for name in fewer.sample_ids[getattr(first, side)]]
             if other := [i for i, (a, b) in enumerate(zip(long, short, strict=True)) if a != b]:
-                raise Broken(
+                raise BrokenError(
                     f"the first {_FEWER} of {self.pairs} pairs to be those of a request for {_FEWER}",
                     f"the {side} picture of pair {other[0]} is {short[other[0]]!r} instead of {long[other[0]]!r}",
                 )
         rows = np.arange(min(4, len(faces.images)))
         together, single = faces.images[rows], np.concatenate([faces.images[r : r + 1] for r in rows.tolist()])
         if not np.array_equal(together, single):
-            raise Broken("images that do not depend on the part that is read", "images[rows] and images[a:b] differ")
+            raise BrokenError(
+                "images that do not depend on the part that is read", "images[rows] and images[a:b] differ"
+            )
 
     def check_people(self) -> None:
-        """Raise `Broken` if a person is in two folds or splits, or if genuine pairs are far from half of them."""
+        """Raise `BrokenError` if a person is in two folds or splits, or if genuine pairs are far from half of them."""
         assert self.evaluated is not None
         faces, pairs = self.evaluated
         folds: dict[int, set[int]] = {}
@@ -98,12 +100,12 @@ class DatasetTrial(Trial):
                 folds.setdefault(person, set()).add(fold)
         if twice := [person for person, own in folds.items() if len(own) > 1]:
             person = twice[0]
-            raise Broken(
+            raise BrokenError(
                 "each person in the pairs of one fold", f"person {person} is in the folds {sorted(folds[person])}"
             )
         genuine = int(np.asarray(pairs.same).sum())
         if abs(2 * genuine - len(pairs.same)) > 1:
-            raise Broken(f"half of the {len(pairs.same)} pairs to be genuine", f"{genuine} genuine pairs")
+            raise BrokenError(f"half of the {len(pairs.same)} pairs to be genuine", f"{genuine} genuine pairs")
         self._check_apart(faces)
 
     def _check_apart(self, evaluated: Faces) -> None:
@@ -114,14 +116,14 @@ class DatasetTrial(Trial):
             if pairs is not None:  # The people of a protocol's pairs are scored, in other folds.
                 continue
             if shared := scored & set(people.tolist()):
-                raise Broken(f"no scored person in {name}()", f"person {min(shared)} is in both")
+                raise BrokenError(f"no scored person in {name}()", f"person {min(shared)} is in both")
             if name == "calibration" and (counts < 2).any():
-                raise Broken(
+                raise BrokenError(
                     "at least two pictures of each person in calibration()",
                     f"person {people[counts < 2][0]} has one picture",
                 )
             if name == "calibration" and self.plugin.calibration_people() > (counts > 1).sum():
-                raise Broken(
+                raise BrokenError(
                     f"calibration_people() to be at most the {(counts > 1).sum()} people of calibration()",
                     f"{self.plugin.calibration_people()}",
                 )

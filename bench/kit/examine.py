@@ -10,6 +10,7 @@ import dataclasses
 import inspect
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +33,12 @@ from bench.core.errors import (
 from bench.kit import world
 from bench.kit.catalogue import CHECKS
 from bench.kit.dataset_trials import DatasetTrial
-from bench.kit.findings import Broken, Finding, KitResult, NotAskedError
+from bench.kit.findings import BrokenError, Finding, KitResult, NotAskedError
 from bench.kit.kinds import TRIALS
 from bench.kit.other_process import results_elsewhere
 from bench.kit.targets import Target, component_for
 from bench.kit.trials import MetricTrial, ModelTrial, Trial
-from bench.kit.watching import OtherDevice, Watched, global_streams, restore_streams, watched
+from bench.kit.watching import OtherDeviceError, Watched, global_streams, moved, restore_streams, seed_streams, watched
 from bench.planning.adversaries import Adversaries
 from bench.planning.defense_reasons import contradiction_of
 from bench.planning.instances import Instances
@@ -78,7 +79,7 @@ class Examination:
         self.first: Results = {}
         self.learnt: Watched | None = None
         self.stopped = ""  # why no further check is asked
-        self.unstored: Broken | None = None  # why what was learnt cannot be stored
+        self.unstored: BrokenError | None = None  # why what was learnt cannot be stored
         self.cache = Cache(work / "cache")
 
     def result(self) -> KitResult:
@@ -88,6 +89,7 @@ class Examination:
             "declarations": self._declarations,
             "files": self._files,
             "call": self._call,
+            "random": self._random,
             "learning": self._learning,
             "repeat": self._repeat,
             "state": self._state,
@@ -103,7 +105,7 @@ class Examination:
             for name, check in CHECKS.items():
                 if self.target.kind in check.kinds:
                     self.hear(name)
-                    self._ask(name, questions.get(name, lambda name=name: self._of_calls(name)))
+                    self._ask(name, questions.get(name, partial(self._of_calls, name)))
         finally:
             restore_streams(streams)
         origin = self.target.origin
@@ -129,7 +131,7 @@ class Examination:
             found = Finding(check=name, answer="passed")
         except NotAskedError as reason:
             found = Finding(check=name, answer="not asked", reason=str(reason))
-        except Broken as broken:
+        except BrokenError as broken:
             mend = broken.mend or CHECKS[name].mend
             found = Finding(check=name, answer="failed", expected=broken.expected, seen=broken.seen, mend=mend)
         except (Exception, SystemExit) as error:
@@ -146,7 +148,7 @@ class Examination:
         cls, params, where = self.target.cls, self.target.params, self.target.where
         own = {n for n, hint in inspect.get_annotations(cls).items() if "ClassVar" not in str(hint)}
         if lost := sorted(own - {f.name for f in dataclasses.fields(cls)}):
-            raise Broken(
+            raise BrokenError(
                 f"the annotated attribute {lost[0]} to be a parameter",
                 f"{cls.__name__} is no dataclass of its own",
                 "decorate the class with @dataclass(frozen=True, kw_only=True); a declaration is a ClassVar",
@@ -157,7 +159,7 @@ class Examination:
             try:
                 instantiate(cls, {**_others(cls, params, f.name), f.name: f.default}, where)
             except SuiteError as error:
-                raise Broken(f"a default of {f.name} that a suite could set", str(error)) from None
+                raise BrokenError(f"a default of {f.name} that a suite could set", str(error)) from None
         try:
             self.plugin = instantiate(cls, params, where)
         except SuiteError as error:
@@ -168,7 +170,7 @@ class Examination:
         try:
             canonical({f.name: getattr(self.plugin, f.name) for f in dataclasses.fields(cls)})
         except PluginError as error:
-            raise Broken("parameters that mean the same in every process", str(error)) from None
+            raise BrokenError("parameters that mean the same in every process", str(error)) from None
 
     def _declarations(self) -> None:
         kind, name = self.target.kind, self.target.name
@@ -176,9 +178,9 @@ class Examination:
             check_declarations(kind, name, self.plugin)
             text = self._contradiction()
         except PluginError as error:
-            raise Broken("declarations as the base class describes them", str(error)) from None
+            raise BrokenError("declarations as the base class describes them", str(error)) from None
         if text:
-            raise Broken("declarations that agree with each other", text)
+            raise BrokenError("declarations that agree with each other", text)
 
     def _contradiction(self) -> str | None:
         if self.target.kind == "defense":
@@ -201,16 +203,15 @@ class Examination:
             self.stopped = "files are missing"
             raise NotAskedError(f"files are missing: {error}") from None
         except BenchError as error:
-            raise Broken("declared files, programs and a fingerprint that can be read", str(error)) from None
+            raise BrokenError("declared files, programs and a fingerprint that can be read", str(error)) from None
         if digests[0] != digests[1]:
-            raise Broken("the same fingerprint again", f"{digests[0]} and then {digests[1]}")
+            raise BrokenError("the same fingerprint again", f"{digests[0]} and then {digests[1]}")
         self.component = component_for(self.target, self.plugin, digests[0])
 
     # ---- the calls that are watched -----------------------------------------------------------------------------------
 
     def _call(self) -> None:
-        torch.manual_seed(world.SEED)
-        np.random.seed(world.SEED % 2**32)
+        seed_streams(world.SEED)
         self.cache.root.mkdir(parents=True, exist_ok=True)
         try:
             self.trial = trial = TRIALS[self.target.kind](self.plugin, self.target.name)
@@ -229,14 +230,14 @@ class Examination:
                 break
         self.first = self.calls[-1].value or {}
         error = self.calls[-1].error
-        if isinstance(error, Broken):
+        if isinstance(error, BrokenError):
             self.unstored = error
-        if error is None or isinstance(error, Broken | ContractError | OtherDevice):
+        if error is None or isinstance(error, BrokenError | ContractError | OtherDeviceError):
             return
         if isinstance(error, MissingDataError) or missing_package(error):
             self.stopped = "something is missing on this machine"
             raise NotAskedError(f"something is missing on this machine: {error_text(error)}")
-        raise Broken("a call that returns", error_text(error))
+        raise BrokenError("a call that returns", error_text(error))
 
     def _kept(self, learnt: Any) -> None:
         """Keep what was learnt for later calls, read back from the cache."""
@@ -247,7 +248,7 @@ class Examination:
             self.cache.write(_KEY, Artifact(tensors=arrays), about)
             self.cache.read(_KEY)
         except BenchError as error:
-            raise Broken("a mapping of names to tensors that can be stored", str(error)) from None
+            raise BrokenError("a mapping of names to tensors that can be stored", str(error)) from None
         self.trial.state = {name: tensor.detach() for name, tensor in learnt.items()}
 
     def _of_calls(self, name: str) -> None:
@@ -255,24 +256,61 @@ class Examination:
         error = self.calls[-1].error
         changed = [text for one in self.calls for text in one.inputs]
         if name == "needs" and isinstance(error, CapabilityError):
-            raise Broken("no use of what it does not declare", str(error))
+            raise BrokenError("no use of what it does not declare", str(error))
         if name == "output" and isinstance(error, ContractError) and not isinstance(error, CapabilityError):
             if not changed:
-                raise Broken("results as the contract describes them", str(error))
+                raise BrokenError("results as the contract describes them", str(error))
         if name == "inputs" and changed:
-            raise Broken("inputs that are unchanged", f"it changed {', '.join(changed)}")
-        if name == "device" and isinstance(error, OtherDevice):
-            raise Broken("work on the device cpu", f"it calls {error}")
+            raise BrokenError("inputs that are unchanged", f"it changed {', '.join(changed)}")
+        if name == "device" and isinstance(error, OtherDeviceError):
+            raise BrokenError("work on the device cpu", f"it calls {error}")
         for check, attribute, expected in (
             ("networks", "networks", "networks that are unchanged"),
-            ("random", "streams", "global random streams that are unchanged"),
             ("undeclared", "undeclared", "no other files and programs than declared ones"),
         ):
             texts = dict.fromkeys(text for one in self.calls for text in getattr(one, attribute))
             if name == check and texts:
-                raise Broken(expected, "; ".join(texts) if name != "random" else f"{' and '.join(texts)} moved on")
+                raise BrokenError(expected, "; ".join(texts))
         if name == "undeclared":
             self._require_observed()
+
+    def _random(self) -> None:
+        """Raise `BrokenError` if results follow from a global random stream, or if one is seeded. That one has moved on is
+        no mistake by itself: layers of torch draw weights from it, which are then replaced."""
+        trial = self.trial
+        assert trial is not None
+        for one in (one for one in self.calls if one.streams):
+            if one is self.learnt:
+                again, ended = self._otherwise(trial.fit, {})
+                where = trial.where
+                text = _differ(contracts.check_state(one.value, where), contracts.check_state(again, where))
+            elif one is self.calls[-1]:
+                again, ended = self._otherwise(self._of_all, trial.state)
+                text = _strictly(self.first, again)
+            else:
+                continue
+            if set(one.streams) - set(moved(one.ended, ended)):
+                raise BrokenError("global random streams that nobody seeds", f"it seeds {' and '.join(one.streams)}")
+            if text:
+                text = f"with another seed of {' or '.join(one.streams)} it gives other results"
+                raise BrokenError("results that do not follow from global random streams", text)
+
+    def _otherwise(self, call: Callable[[], Any], state: Mapping[str, torch.Tensor]) -> tuple[Any, Mapping[str, Any]]:
+        """Return what a call gives where global random streams have another seed, and their states afterwards."""
+        trial, streams = self.trial, global_streams()
+        assert trial is not None
+        before, trial.state = trial.state, state
+        seed_streams(world.SEED + 1)
+        try:
+            return call(), global_streams()
+        finally:
+            trial.state = before
+            restore_streams(streams)
+            trial.changed()
+
+    def _of_all(self) -> Results:
+        assert self.trial is not None
+        return self.trial.results(self._all())
 
     def _require_observed(self) -> None:
         """Raise `NotAskedError` if the host does not observe which files the plugin reads."""
@@ -319,9 +357,8 @@ class Examination:
         restore_streams(streams)
         self.trial.changed()
         first = contracts.check_state(self.learnt.value, self.trial.where)
-        different = [name for name in first if name not in again or not np.array_equal(first[name], again[name], True)]
-        if different or first.keys() != again.keys():
-            raise Broken("the same tensors again", f"{', '.join(different) or 'other names'} differ")
+        if text := _differ(first, again):
+            raise BrokenError("the same tensors again", text)
 
     def _state(self) -> None:
         if self.learnt is None:
@@ -330,20 +367,20 @@ class Examination:
             raise self.unstored
         stored = {name: torch.from_numpy(np.array(v)) for name, v in self.cache.read(_KEY).tensors.items()}
         if text := _strictly(self.first, self._again(self._all(), stored)):
-            raise Broken("the same results with the state from the cache", text)
+            raise BrokenError("the same results with the state from the cache", text)
 
     def _repeat(self) -> None:
         started = time.perf_counter()
         again = self._again(self._all())
         seconds = time.perf_counter() - started
         if text := _strictly(self.first, again):
-            raise Broken("the same result again", text)
+            raise BrokenError("the same result again", text)
         self._measure(seconds)
 
     def _order(self) -> None:
         order = _other_order(len(self._all()))
         if text := _strictly(_of(self.first, order), self._again(order)):
-            raise Broken("the same result of a face in another order", text)
+            raise BrokenError("the same result of a face in another order", text)
 
     def _split(self) -> None:
         trial, n = self.trial, len(self._all())
@@ -356,35 +393,33 @@ class Examination:
         together, other = self._again(np.arange(half)), self._again(companions)
         kept = np.arange(n // 4)
         if text := _strictly(_of(together, kept), _of(other, kept)):
-            raise Broken("the same result of a face in another batch", text)
+            raise BrokenError("the same result of a face in another batch", text)
         alone = self._again(np.arange(1))
         for what, found in (("alone", alone), ("in a smaller batch", together)):
             own = _of(self.first, np.arange(len(next(iter(found.values())))))
             text = _strictly(own, found) if trial.strict else _loosely(own, found, self.first)
             if text:
-                raise Broken(f"the same result of a face {what}", text)
+                raise BrokenError(f"the same result of a face {what}", text)
 
     def _process(self) -> None:
         trial = self.trial
         assert trial is not None
         found = results_elsewhere(self.target, self.cache.root if trial.learns else None, self.work)
         if text := _strictly(self.first, found):
-            raise Broken("the same result in another worker process", text)
+            raise BrokenError("the same result in another worker process", text)
 
     def _gradients(self) -> None:
         trial, plugin = self.trial, self.plugin
         assert isinstance(trial, ModelTrial) and isinstance(plugin, Model)
         images = world.floats(trial.faces.images[:1]).requires_grad_(True)
         splits = tuple(plugin.splits)
-        sources = {"embeddings": lambda: trial.network(images)}
-        sources |= {f"features at {s}": lambda s=s: trial.network.features(images, (s,))[0] for s in splits}
-        for name, compute in sources.items():
-            made = compute()
+        for name in ("embeddings", *splits):
+            made = trial.network(images) if name == "embeddings" else trial.network.features(images, (name,))[0]
             if not made.requires_grad:
-                raise Broken(f"{name} that depend on the pixels by a gradient", "no gradient")
+                raise BrokenError(f"{name} that depend on the pixels by a gradient", "no gradient")
             (gradient,) = torch.autograd.grad(made.square().sum(), images)
             if not torch.isfinite(gradient).all() or not gradient.abs().sum() > 0:
-                raise Broken(f"finite gradients of {name}, not all zero", "NaN, infinity, or zeros only")
+                raise BrokenError(f"finite gradients of {name}, not all zero", "NaN, infinity, or zeros only")
 
     def _measure(self, seconds: float) -> None:
         """Measure what one face costs; ``seconds`` is the time of the second call with all faces."""
@@ -397,7 +432,8 @@ class Examination:
         if self.target.kind in ("dataset", "training_set"):
             return
         rows = self._all() if trial.whole else np.arange(1)
-        with _Flops() as flops:  # type: ignore[no-untyped-call]
+        flops = _Flops()
+        with flops:
             self._again(rows)
         self.costs["floating-point operations per face"] = flops.total / len(rows)
 
@@ -412,13 +448,21 @@ class _Known(Instances):
     def __init__(self, registry: Registry, component: Component, instance: Any) -> None:
         super().__init__(registry)
         known = self.of
-        self.of = lambda one: instance if one is component else known(one)  # type: ignore[method-assign, assignment]
+        self.of = lambda one: instance if one is component else known(one)  # type: ignore[assignment]
 
 
 def _others(cls: type, params: Mapping[str, Any], name: str) -> dict[str, Any]:
     """Return the parameters that are passed, for those without a default."""
     needed = {f.name for f in dataclasses.fields(cls) if f.default is dataclasses.MISSING}
     return {key: value for key, value in params.items() if key in needed and key != name}
+
+
+def _differ(first: Results, again: Results) -> str | None:
+    """Return in words how what was learnt twice differs; None if it does not."""
+    different = [name for name in first if name not in again or not np.array_equal(first[name], again[name], True)]
+    if not different and first.keys() == again.keys():
+        return None
+    return f"{', '.join(different[:5]) or 'other names'} differ"
 
 
 def _fingerprinted(plugin: Any) -> bool:

@@ -85,7 +85,9 @@ class KitResult:
         chosen = [one for one in self.findings if not failures_only or one.answer == "failed"]
         # Checks that were not asked for one reason share a line.
         grouped = itertools.groupby(chosen, lambda one: (one.answer, one.reason or one.expected))
-        joined = [(replace(group[0], check=", ".join(g.check for g in group))) for _, own in grouped if (group := list(own))]
+        joined = [
+            (replace(group[0], check=", ".join(g.check for g in group))) for _, own in grouped if (group := list(own))
+        ]
         lines = [line for one in joined for line in one.lines()]
         costs = [f"{name}: {cost_in_words(name, value)}" for name, value in self.costs.items()]
         return "\n".join([f"{self.title}: {self._verdict()}", *(f"  {line}" for line in [*lines, *costs])])
@@ -98,7 +100,7 @@ class KitResult:
         return rest if self.passed else f"not checked ({rest})"
 
 
-class CheckFailure(AssertionError):
+class CheckFailedError(AssertionError):
     """A plugin fails checks of the kit; the message is readable as it is, and ``result`` is the `KitResult`."""
 
     def __init__(self, result: KitResult) -> None:
@@ -106,7 +108,7 @@ class CheckFailure(AssertionError):
         self.result = result
 
 
-class Broken(Exception):
+class BrokenError(Exception):
     """A check fails: what was expected and seen, and how to mend it (by default as the catalogue says)."""
 
     def __init__(self, expected: str, seen: str, mend: str = "") -> None:

@@ -19,7 +19,7 @@ import torch
 from bench.core.content_keys import canonical
 from bench.core.errors import error_text
 from bench.core.processes import python, run
-from bench.kit.findings import Broken, NotAskedError
+from bench.kit.findings import BrokenError, NotAskedError
 from bench.kit.targets import Target
 from bench.stages.repeatability import Results
 
@@ -29,10 +29,12 @@ _KEY = "0" * 64
 
 def results_elsewhere(target: Target, state: Path | None, work: Path) -> Results:
     """Return the results of all faces from a new process. ``state`` is the cache with what was learnt, None if nothing
-    was. Raise `NotAskedError` if the class cannot be imported there, and `Broken` if it fails there."""
+    was. Raise `NotAskedError` if the class cannot be imported there, and `BrokenError` if it fails there."""
     cls = target.cls
     if "<locals>" in cls.__qualname__ or cls.__module__ == "__main__":
-        raise NotAskedError("the class is defined in a function or a script; another process can import it from a module")
+        raise NotAskedError(
+            "the class is defined in a function or a script; another process can import it from a module"
+        )
     request, answer = work / "request.json", work / "answer.npz"
     about = {
         "module": cls.__module__,
@@ -49,10 +51,10 @@ def results_elsewhere(target: Target, state: Path | None, work: Path) -> Results
     try:
         done = run(command, _SECONDS, env=environment)
     except subprocess.TimeoutExpired:
-        raise Broken("the same result in another worker process", f"no result within {_SECONDS:.0f} s") from None
+        raise BrokenError("the same result in another worker process", f"no result within {_SECONDS:.0f} s") from None
     if done.returncode or not answer.exists():
         last = (done.stderr.strip().splitlines() or [f"it ended with code {done.returncode}"])[-1]
-        raise Broken("the same result in another worker process", f"it fails there: {last}")
+        raise BrokenError("the same result in another worker process", f"it fails there: {last}")
     with np.load(answer, allow_pickle=False) as held:
         return {name: held[name] for name in held.files}
 
@@ -63,6 +65,7 @@ def main(request: str, answer: str) -> None:
     sys.path[:] = about["path"]
     from bench.kit import world
     from bench.kit.kinds import TRIALS
+    from bench.kit.watching import seed_streams
     from bench.registry.components import instantiate
     from bench.store.artifacts import Cache
 
@@ -70,13 +73,12 @@ def main(request: str, answer: str) -> None:
     for part in about["cls"].split("."):
         cls = getattr(cls, part)
     trial = TRIALS[about["kind"]](instantiate(cls, about["params"], about["name"]), about["name"])
-    torch.manual_seed(world.SEED)
-    np.random.seed(world.SEED % 2**32)
+    seed_streams(world.SEED + 1)
     trial.prepare()
     if about["state"] is not None:
         tensors = Cache(Path(about["state"]), only_read=True).read(_KEY).tensors
         trial.state = {name: torch.from_numpy(np.array(values)) for name, values in tensors.items()}
-    np.savez(answer, **trial.results(np.arange(trial.n)))  # type: ignore[arg-type]
+    np.savez(answer, **trial.results(np.arange(trial.n)))
 
 
 if __name__ == "__main__":

@@ -78,7 +78,9 @@ def target_of(plugin: str | type | object, params: Mapping[str, Any], kind: str 
         found = [one for one in targets_named(plugin, registry) if kind in (None, one.kind)]
         if len(found) != 1:
             names = ", ".join(f"{one.name} ({one.kind})" for one in found) or f"none of the kind {kind!r}"
-            raise PluginError(f"check_plugin({plugin!r}): expected one component, found {names}; pass of_kind, or its name")
+            raise PluginError(
+                f"check_plugin({plugin!r}): expected one component, found {names}; pass of_kind, or its name"
+            )
         return dataclasses.replace(found[0], params={**found[0].params, **params})
     cls = plugin if isinstance(plugin, type) else type(plugin)
     own = next((kind for kind, (_, base) in KINDS.items() if issubclass(cls, base)), None)

@@ -21,7 +21,7 @@ from bench.api.datasets import TrainingSet
 from bench.api.defense import Defense
 from bench.api.hookspecs import Model
 from bench.api.metric import Metric
-from bench.api.types import Protected, Received
+from bench.api.types import Pictures, Protected, Received
 from bench.core.errors import ContractError
 from bench.kit import world
 from bench.kit.findings import NotAskedError
@@ -37,7 +37,8 @@ class Trial(ABC):
     """One component, and what it is called with.
 
     ``strict`` says that batches of different sizes must give the same but for rounding; otherwise results are compared
-    as the host does after an optimisation (`bench.stages.repeatability`). ``whole`` says that all faces belong together.
+    as the host does after an optimisation (`bench.stages.repeatability`). ``whole`` says that all faces belong
+    together.
     """
 
     kind: ClassVar[str]
@@ -53,7 +54,7 @@ class Trial(ABC):
         self.state: Mapping[str, torch.Tensor] = {}
         self._lent: list[tuple[str, torch.Tensor, torch.Tensor]] = []
 
-    def prepare(self) -> None:
+    def prepare(self) -> None:  # noqa: B027  # Most kinds load nothing.
         """Load what the component consists of; called once, and watched as its methods are."""
 
     @abstractmethod
@@ -131,7 +132,7 @@ class DefenseTrial(Trial):
         every = world.faces(_PEOPLE, 4)
         rows = np.flatnonzero(np.isin(every.subjects, subjects) & (np.arange(len(every.subjects)) % 4 > 1))
         held = world.floats(every.images[rows]), torch.from_numpy(every.subjects[rows])
-        return replace(known, enrolment=world.Pictures(images=held[0], subjects=held[1]))
+        return replace(known, enrolment=Pictures(images=held[0], subjects=held[1]))
 
     def fit(self) -> Mapping[str, torch.Tensor]:
         """Let the defense learn from people who are not protected."""
@@ -151,11 +152,11 @@ class DefenseTrial(Trial):
         return found
 
     def _recognised(self, sent: Protected, n: int) -> NDArray[Any]:
-        ctx = world.context(f"the recogniser of {self.where}", self._capabilities(self.faces.subjects), state=self.state)
-        received = Received(images=sent.images, features=sent.features, representation=sent.representation)
-        made = contracts.recognised(
-            self.plugin.recogniser(ctx), received, n, self.plugin.recogniser_size, f"the recogniser of {self.where}"
+        ctx = world.context(
+            f"the recogniser of {self.where}", self._capabilities(self.faces.subjects), state=self.state
         )
+        received = Received(images=sent.images, features=sent.features, representation=sent.representation)
+        made = contracts.recognised(self.plugin.recogniser(ctx), received, n, self.plugin.recogniser_size, where)
         return torch.nn.functional.normalize(made, dim=1).cpu().numpy()
 
     def bytes_per_face(self, results: Results) -> float:
@@ -187,8 +188,8 @@ class ModelTrial(Trial):
 
     def results(self, rows: Rows) -> Results:
         """Return the embeddings, the features at all split points, and the embeddings that follow from the deepest."""
-        images, size, n = self.lend("the images", world.floats(self.faces.images[rows])), self.plugin.embedding_size, 0
-        n = len(rows)
+        images = self.lend("the images", world.floats(self.faces.images[rows]))
+        size, n = self.plugin.embedding_size, len(rows)
         with torch.no_grad():
             made = self.network(images)
             found = {"embeddings": self._unit(made, n, size)}
@@ -242,7 +243,9 @@ class MetricTrial(Trial):
         ctx = world.context(self.where, sample_ids=self.ids(rows))
         found: dict[str, NDArray[Any]] = {}
         if self.plugin.defines("compute"):
-            found["values"] = contracts.compute_checked(self.plugin, first, other, ctx)
+            values = contracts.compute_checked(self.plugin, first, other, ctx)
+            found["values"] = np.where(np.isinf(values), 0.0, values)
+            found["infinite values"] = np.isinf(values).astype(np.float64)
         sides = (first, other)
         if self.plugin.defines("features"):
             sides = tuple(contracts.features_checked(self.plugin, side, ctx) for side in sides)  # type: ignore[assignment]
@@ -292,7 +295,9 @@ class TrainingSetTrial(Trial):
             for name, values in self.plugin.attributes(index).items():
                 labels = np.asarray(values)
                 if labels.shape != (len(rows),):
-                    raise ContractError(f"{self.where}: attribute {name!r}: expected ({len(rows)},), got {labels.shape}")
+                    raise ContractError(
+                        f"{self.where}: attribute {name!r}: expected ({len(rows)},), got {labels.shape}"
+                    )
                 # Texts are compared by their codes.
                 found[f"attribute {name}"] = labels if labels.dtype.kind in "iuf" else _codes(labels)
         if type(self.plugin).landmarks is not TrainingSet.landmarks:
@@ -311,4 +316,3 @@ def coarser(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return images as a simple client sends them: averages of 4 x 4 pixels."""
     small = torch.nn.functional.avg_pool2d(world.floats(images), 4)
     return quantised(torch.nn.functional.interpolate(small, scale_factor=4.0))
-

@@ -23,28 +23,29 @@ from bench.stages.undeclared import observed
 _OWN_DEVICES = ("cpu", "meta")  # A plugin may make networks without weights, on the device meta.
 
 
-class OtherDevice(Exception):
+class OtherDeviceError(Exception):
     """A plugin requests a device that its context does not name."""
 
 
-class _Devices(TorchFunctionMode):  # type: ignore[no-untyped-call]
+class _Devices(TorchFunctionMode):
     """Stops each function of torch that is asked for another device than the CPU."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = getattr(func, "__name__", "")
         if name == "cuda":
-            raise OtherDevice(".cuda()")
+            raise OtherDeviceError(".cuda()")
         device = (kwargs or {}).get("device")
         if name == "to" and device is None:
             device = next((a for a in args[1:] if isinstance(a, str | torch.device)), None)
         if device is not None and str(device).partition(":")[0] not in _OWN_DEVICES and not isinstance(device, int):
-            raise OtherDevice(f"{name}(..., device={str(device)!r})")
+            raise OtherDeviceError(f"{name}(..., device={str(device)!r})")
         return func(*args, **(kwargs or {}))
 
 
 @dataclass
 class Watched:
-    """What one call has done: its ``value`` or its ``error``, ``seconds``, and what it has changed or used, in words."""
+    """What one call has done: its ``value`` or its ``error``, ``seconds``, and what it has changed or used, in words.
+    ``ended`` are the states of the global random streams afterwards, which were then put back."""
 
     value: Any = None
     error: BaseException | None = None
@@ -52,6 +53,7 @@ class Watched:
     inputs: list[str] = field(default_factory=list)
     networks: list[str] = field(default_factory=list)
     streams: list[str] = field(default_factory=list)
+    ended: Mapping[str, Any] = field(default_factory=dict)
     undeclared: list[str] = field(default_factory=list)
 
 
@@ -67,11 +69,19 @@ def restore_streams(states: Mapping[str, Any]) -> None:
     random.setstate(states["random"])
 
 
-def _moved(before: Mapping[str, Any]) -> list[str]:
-    now = global_streams()
+def seed_streams(seed: int) -> None:
+    """Seed the global random streams."""
+    torch.manual_seed(seed)
+    np.random.seed(seed % 2**32)
+    random.seed(seed)
+
+
+def moved(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Return the names of the streams that have two different states."""
+    numbers = zip(now["numpy.random"], before["numpy.random"], strict=True)
     same = {
         "torch": torch.equal(now["torch"], before["torch"]),
-        "numpy.random": all(np.array_equal(a, b) for a, b in zip(now["numpy.random"], before["numpy.random"], strict=True)),
+        "numpy.random": all(np.array_equal(a, b) for a, b in numbers),
         "random": now["random"] == before["random"],
     }
     return [name for name, is_same in same.items() if not is_same]
@@ -118,7 +128,7 @@ def watched(trial: Trial, component: Component, call: Callable[[], Any], cache: 
         warnings.simplefilter("always")
         started = time.perf_counter()
         try:
-            with observed(component, trial.plugin, cache), _Devices():  # type: ignore[no-untyped-call]
+            with observed(component, trial.plugin, cache), _Devices():
                 found.value = call()
         except (Exception, SystemExit) as error:
             cause = error.__cause__  # The host wraps what some methods raise.
@@ -127,8 +137,9 @@ def watched(trial: Trial, component: Component, call: Callable[[], Any], cache: 
         found.seconds = time.perf_counter() - started
     marks = ("which it does not declare", "is not part of its fingerprint")
     texts = [str(one.message) for one in caught]
-    found.undeclared = [text for text in texts if text.startswith(("reads ", "calls ")) and any(m in text for m in marks)]
-    found.streams = _moved(streams)
+    found.undeclared = [t for t in texts if t.startswith(("reads ", "calls ")) and any(mark in t for mark in marks)]
+    found.ended = global_streams()
+    found.streams = moved(streams, found.ended)
     restore_streams(streams)
     found.inputs = trial.changed()
     found.networks = [f"{name}: {text}" for name, held in kept.items() if (text := held.changed())]

@@ -34,7 +34,7 @@ SPLITS: Mapping[str, tuple[int, int, int]] = {
 }
 EMBEDDING = 64
 _EMOTIONS = ("happy", "neutral", "sad")
-_GROUPS = ("a", "b", "c", "d")
+_GROUPS = ("group-a", "group-b", "group-c", "group-d")
 
 
 def draw(person: int, picture: int, size: tuple[int, int] = SIZE) -> NDArray[np.uint8]:
@@ -108,7 +108,8 @@ class TinyNetwork(nn.Module):
 
     def features(self, images: torch.Tensor, splits: Sequence[str]) -> list[torch.Tensor]:
         """Return the feature maps at the named split points."""
-        maps, found = 2 * images - 1, {}
+        found: dict[str, torch.Tensor] = {}
+        maps = 2 * images - 1
         for name, stage in zip(self.splits, self.stages, strict=True):
             if set(splits) <= found.keys():
                 break

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,9 @@ from bench.core.content_keys import canonical, digest_of
 from bench.core.domain import Component
 from bench.core.errors import StorageError
 from bench.core.files import write_atomically
+from bench.core.packages import DISTRIBUTION
 from bench.core.whole_files import read_json
+from bench.store.run_record import ComponentRecord, RunRecord
 
 KIT = "1"
 """The version of the kit: it is raised when the checks become stricter."""
@@ -66,3 +68,22 @@ def badge_of(component: Component) -> str | None:
         return None
     kit = found.get("kit") if isinstance(found, dict) else None
     return kit if isinstance(kit, str) and len(kit) < 20 else None
+
+
+def badge_key(component: Component | ComponentRecord) -> str:
+    """Return how the record of a run names a component in its ``checked``."""
+    return f"{component.kind} {component.name}"
+
+
+def unchecked(records: Iterable[RunRecord]) -> str | None:
+    """Return in one sentence which plugins of runs had no badge; None if all had one, or if a run did not record it.
+
+    Built-in plugins are left out: the tests of bench check them.
+    """
+    names = [
+        c.label
+        for record in records
+        for c in record.components
+        if record.checked is not None and c.origin.distribution != DISTRIBUTION and not record.checked.get(badge_key(c))
+    ]
+    return f"not checked with bench check before this run: {', '.join(dict.fromkeys(names))}" if names else None
