@@ -36,7 +36,7 @@ _CHECKS = (
     ),
     KitCheck(
         "files",
-        "The files, programs and the fingerprint that it declares exist, and their digest is the same when asked again.",
+        "The files and programs that it declares exist, and its fingerprint is the same when it is asked for again.",
         "return the same fingerprint for the same files; make it from their content, not from times or addresses",
     ),
     KitCheck(

@@ -68,7 +68,7 @@ class DatasetTrial(Trial):
         return float(results["images"][0].nbytes)
 
     def check_prefix(self) -> None:
-        """Raise `BrokenError` if the first pairs depend on how many are requested, or images on the part that is read."""
+        """Raise `BrokenError` if pairs depend on how many are requested, or images on the part that is read."""
         if self.pairs < _FEWER:
             raise NotAskedError(f"it has {self.pairs} pairs only")
         assert self.evaluated is not None
@@ -86,9 +86,7 @@ class DatasetTrial(Trial):
         rows = np.arange(min(4, len(faces.images)))
         together, single = faces.images[rows], np.concatenate([faces.images[r : r + 1] for r in rows.tolist()])
         if not np.array_equal(together, single):
-            raise BrokenError(
-                "images that do not depend on the part that is read", "images[rows] and images[a:b] differ"
-            )
+            raise BrokenError("the same images in any part", "images[rows] and images[a:b] differ")
 
     def check_people(self) -> None:
         """Raise `BrokenError` if a person is in two folds or splits, or if genuine pairs are far from half of them."""

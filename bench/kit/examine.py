@@ -45,7 +45,7 @@ from bench.planning.instances import Instances
 from bench.registry.components import fingerprint, instantiate
 from bench.registry.declarations import check_declarations
 from bench.registry.discovery import Registry, discover
-from bench.stages import contracts
+from bench.stages import contracts, undeclared
 from bench.stages.compute import _Flops
 from bench.stages.repeatability import Results, _loosely, _of, _other_order, _strictly
 from bench.store.artifacts import Artifact, Cache
@@ -108,6 +108,7 @@ class Examination:
                     self._ask(name, questions.get(name, partial(self._of_calls, name)))
         finally:
             restore_streams(streams)
+            undeclared.take_read()  # Stages that this process may compute are not made from these files.
         origin = self.target.origin
         return KitResult(
             kind=self.target.kind,
@@ -142,7 +143,7 @@ class Examination:
         if found.answer == "failed" and name in _DECISIVE:
             self.stopped = f"it fails {name}"
 
-    # ---- before it is called ------------------------------------------------------------------------------------------
+    # ---- before it is called ---------------------------------------------------------------------------------------
 
     def _parameters(self) -> None:
         cls, params, where = self.target.cls, self.target.params, self.target.where
@@ -208,10 +209,11 @@ class Examination:
             raise BrokenError("the same fingerprint again", f"{digests[0]} and then {digests[1]}")
         self.component = component_for(self.target, self.plugin, digests[0])
 
-    # ---- the calls that are watched -----------------------------------------------------------------------------------
+    # ---- the calls that are watched --------------------------------------------------------------------------------
 
     def _call(self) -> None:
         seed_streams(world.SEED)
+        undeclared._known.clear()  # What other components of the package have read is no matter of this one.
         self.cache.root.mkdir(parents=True, exist_ok=True)
         try:
             self.trial = trial = TRIALS[self.target.kind](self.plugin, self.target.name)
@@ -257,9 +259,9 @@ class Examination:
         changed = [text for one in self.calls for text in one.inputs]
         if name == "needs" and isinstance(error, CapabilityError):
             raise BrokenError("no use of what it does not declare", str(error))
-        if name == "output" and isinstance(error, ContractError) and not isinstance(error, CapabilityError):
-            if not changed:
-                raise BrokenError("results as the contract describes them", str(error))
+        contract = isinstance(error, ContractError) and not isinstance(error, CapabilityError)
+        if name == "output" and contract and not changed:
+            raise BrokenError("results as the contract describes them", str(error))
         if name == "inputs" and changed:
             raise BrokenError("inputs that are unchanged", f"it changed {', '.join(changed)}")
         if name == "device" and isinstance(error, OtherDeviceError):
@@ -275,8 +277,8 @@ class Examination:
             self._require_observed()
 
     def _random(self) -> None:
-        """Raise `BrokenError` if results follow from a global random stream, or if one is seeded. That one has moved on is
-        no mistake by itself: layers of torch draw weights from it, which are then replaced."""
+        """Raise `BrokenError` if results follow from a global random stream, or if one is seeded. That one has moved on
+        is no mistake by itself: layers of torch draw weights from it, which are then replaced."""
         trial = self.trial
         assert trial is not None
         for one in (one for one in self.calls if one.streams):
@@ -314,17 +316,15 @@ class Examination:
 
     def _require_observed(self) -> None:
         """Raise `NotAskedError` if the host does not observe which files the plugin reads."""
-        from bench.stages.undeclared import _is_observed
-
         if self.target.kind == "training_set":
             raise NotAskedError("training sets take part in no run, so their files are not watched")
-        if not _is_observed(self._component(), self.plugin):
+        if not undeclared._is_observed(self._component(), self.plugin):
             built_in = self.target.origin is not None and not _fingerprinted(self.plugin)
             raise NotAskedError(
                 "built-in plugins are not watched" if built_in else "its fingerprint() answers for what it reads"
             )
 
-    # ---- further calls, compared with the first ------------------------------------------------------------------------
+    # ---- further calls, compared with the first ---------------------------------------------------------------------
 
     def _again(self, rows: Any, state: Mapping[str, torch.Tensor] | None = None) -> Results:
         """Return the results of some faces, with global random streams as they were before the first call."""
@@ -410,7 +410,8 @@ class Examination:
 
     def _gradients(self) -> None:
         trial, plugin = self.trial, self.plugin
-        assert isinstance(trial, ModelTrial) and isinstance(plugin, Model)
+        assert isinstance(trial, ModelTrial)
+        assert isinstance(plugin, Model)
         images = world.floats(trial.faces.images[:1]).requires_grad_(True)
         splits = tuple(plugin.splits)
         for name in ("embeddings", *splits):

@@ -35,7 +35,7 @@ class Target:
 
 def targets_named(text: str, registry: Registry) -> list[Target]:
     """Return the components that a text names as ``bench plugins`` lists them: those of a component, which may have
-    parameters as ``--defense`` takes them, or all of a plugin. Raise `PluginError` or `SuiteError` for anything else."""
+    parameters as ``--defense`` takes them, or all of a plugin. Raise `PluginError` or `SuiteError` for others."""
     table = parse_reference(text, "bench check")
     name = table.pop("plugin")
     kinds = [kind for kind in KINDS if (kind, name) in registry.components or (kind, name) in registry.conflicts]

@@ -152,9 +152,8 @@ class DefenseTrial(Trial):
         return found
 
     def _recognised(self, sent: Protected, n: int) -> NDArray[Any]:
-        ctx = world.context(
-            f"the recogniser of {self.where}", self._capabilities(self.faces.subjects), state=self.state
-        )
+        where = f"the recogniser of {self.where}"
+        ctx = world.context(where, self._capabilities(self.faces.subjects), state=self.state)
         received = Received(images=sent.images, features=sent.features, representation=sent.representation)
         made = contracts.recognised(self.plugin.recogniser(ctx), received, n, self.plugin.recogniser_size, where)
         return torch.nn.functional.normalize(made, dim=1).cpu().numpy()
