@@ -1,12 +1,16 @@
-"""The host's checks of plugin calls, for the tests of plugin authors. They need no suite and no run.
+"""What the tests of a plugin author use: one call that checks a whole plugin, and the host's checks of single calls.
 
-Each function calls one method of a component, or checks one of its results, exactly as a run does, and raises
-`ContractError` where a run would.
+`check_plugin` asks all checks of ``bench check`` (docs/checking.md) and raises an `AssertionError` with a readable text
+if one fails. The pytest plugin of bench offers faces, tiny networks and contexts as fixtures (`bench.kit.fixtures`).
+The functions ``*_checked`` and ``check_*`` call one method of a component, or check one of its results, exactly as a
+run does, and raise `ContractError` where a run would. None of this needs a suite or a run.
 """
 
 from __future__ import annotations
 
 from bench.api.context import sample_generator
+from bench.kit.checking import check_plugin
+from bench.kit.findings import CheckFailedError, Finding, KitResult
 from bench.stages.contracts import (
     check_faces,
     check_pairs,
@@ -20,8 +24,12 @@ from bench.stages.contracts import (
 )
 
 __all__ = [
+    "CheckFailedError",
+    "Finding",
+    "KitResult",
     "check_faces",
     "check_pairs",
+    "check_plugin",
     "check_state",
     "embed_checked",
     "enrol_checked",

@@ -33,6 +33,7 @@ from bench.registry.components import description, parameters
 from bench.registry.declarations import problem_of
 from bench.registry.discovery import KINDS, Plugin, Registry
 from bench.store.artifacts import Cache
+from bench.store.badges import unchecked
 from bench.store.cell_rows import role_of
 from bench.store.reading import RunResults
 
@@ -344,6 +345,8 @@ def show_summary(results: RunResults, report: Path | None, *, retry: bool = True
         before = (component.source or {}).get("notes", ())  # They were shown when the run began.
         for note in (note for note in component.notes if note not in before):
             out.print(f"note on {component.label}: {note}", soft_wrap=True, style="yellow")
+    if text := unchecked(run.run for run in results.runs):
+        out.print(text, soft_wrap=True)
     if results.cells["synthetic"].any():
         out.print("synthetic stand-in data: these measurements say nothing about real faces")
     bad = counts.without_result

@@ -169,6 +169,14 @@ timeout = click.option(
     help="Limit of every stage, whatever the suite and its plugins set: 90 (seconds), 90s, 30m or 2h.",
 )
 
+component_timeout = click.option(
+    "--timeout",
+    "timeout_s",
+    callback=_parse_seconds,
+    metavar="TIME",
+    help="How long each component may take: 90 (seconds), 90s, 30m or 2h (default: 5m).",
+)
+
 
 def with_mode(overrides: tuple[str, ...], mode: str | None) -> tuple[str, ...]:
     """Return the overrides of a suite, with the data mode of ``--data`` added if the option was used."""

@@ -68,10 +68,10 @@ def try_(
       bench try recface --defense pmt
       python -m pdb -m bench try my-cloak
     """
-    from bench.suite.added_defenses import parse_component
+    from bench.suite.added_defenses import parse_reference
 
-    table = parse_component(component, f"bench try {component}")
-    given = parse_component(defense, f"--defense {defense}")
+    table = parse_reference(component, "bench try")
+    given = parse_reference(defense, "--defense")
     name = str(table["plugin"])
     target = out or Path(f"try-{_as_file_name(name)}.png")
     from bench.runs.trial.kinds import TrialRequest, try_component

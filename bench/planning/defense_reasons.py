@@ -30,40 +30,7 @@ class DefenseReasons:
     @remembered
     def unsupported_goal(self, defense: Component) -> str | None:
         """Return why a defense cannot have its goal; None if it can."""
-        instance: Defense = self.instances.of(defense)
-        if "own_recognizer" in instance.needs:
-            return (
-                f"{defense.label} declares 'own_recognizer' in its needs; define recogniser() and declare "
-                "own_recogniser = True instead"
-            )
-        if instance.goal == "template" and not instance.own_recogniser:
-            return (
-                f"{defense.label} has the goal 'template', whose pictures its own recogniser matches; define "
-                "recogniser() and declare own_recogniser = True, or declare another goal"
-            )
-        if instance.own_recogniser and type(instance).recogniser is Defense.recogniser:
-            return f"{defense.label} declares own_recogniser and has no recogniser(); define it, or do not declare it"
-        if "representation" in instance.sends and type(instance).representation is Defense.representation:
-            return (
-                f"{defense.label} declares that it sends a representation and has no representation(); define it, so "
-                "that it returns the shapes of the tensors by name"
-            )
-        if "labels" in instance.needs and "training" not in instance.needs:
-            return (
-                f"{defense.label} declares 'labels' in its needs and not 'training', so that fit(), which gets them, "
-                "is not called; declare both"
-            )
-        if instance.own_recogniser and instance.recogniser_size < 1:
-            return (
-                f"{defense.label} declares own_recogniser; declare the length of its embeddings as recogniser_size, "
-                f"which is {instance.recogniser_size}"
-            )
-        if instance.goal == "appearance" and "image" not in instance.sends:
-            return (
-                f"{defense.label} has the goal 'appearance' and sends no image that people could look at; declare "
-                "'image' in its sends, or another goal"
-            )
-        return None
+        return contradiction_of(defense.label, self.instances.of(defense))
 
     @remembered
     def unsupported_side(self, defense: Component) -> str | None:
@@ -128,3 +95,40 @@ class DefenseReasons:
             f"{defense.label} sends a representation and no image; {first.label} does not declare 'representation' in "
             "its sees"
         )
+
+
+def contradiction_of(label: str, instance: Defense) -> str | None:
+    """Return which declarations of a defense contradict each other, and what to do; None if none do."""
+    if "own_recognizer" in instance.needs:
+        return (
+            f"{label} declares 'own_recognizer' in its needs; define recogniser() and declare "
+            "own_recogniser = True instead"
+        )
+    if instance.goal == "template" and not instance.own_recogniser:
+        return (
+            f"{label} has the goal 'template', whose pictures its own recogniser matches; define "
+            "recogniser() and declare own_recogniser = True, or declare another goal"
+        )
+    if instance.own_recogniser and type(instance).recogniser is Defense.recogniser:
+        return f"{label} declares own_recogniser and has no recogniser(); define it, or do not declare it"
+    if "representation" in instance.sends and type(instance).representation is Defense.representation:
+        return (
+            f"{label} declares that it sends a representation and has no representation(); define it, so "
+            "that it returns the shapes of the tensors by name"
+        )
+    if "labels" in instance.needs and "training" not in instance.needs:
+        return (
+            f"{label} declares 'labels' in its needs and not 'training', so that fit(), which gets them, "
+            "is not called; declare both"
+        )
+    if instance.own_recogniser and instance.recogniser_size < 1:
+        return (
+            f"{label} declares own_recogniser; declare the length of its embeddings as recogniser_size, "
+            f"which is {instance.recogniser_size}"
+        )
+    if instance.goal == "appearance" and "image" not in instance.sends:
+        return (
+            f"{label} has the goal 'appearance' and sends no image that people could look at; declare "
+            "'image' in its sends, or another goal"
+        )
+    return None

@@ -19,6 +19,7 @@ from bench.metrics.lpips import find_vgg
 from bench.planning.plan import Plan
 from bench.registry.discovery import Registry
 from bench.store.artifacts import Cache
+from bench.store.badges import badge_key, badge_of
 from bench.store.declarations import MetricDeclaration
 from bench.store.run_record import (
     AttackDeclaration,
@@ -69,6 +70,7 @@ def of_plan(
             PluginRecord(name=p.name, distribution=p.distribution, version=p.version, reason=p.reason)
             for p in registry.plugins
         ),
+        checked={badge_key(c): badge_of(c) for c, _ in components_of(plan)},
         components=_components(plan, registry) if components is None else components,
     )
 

@@ -269,7 +269,8 @@ class RunRecord:
     the plan, ``host`` the sha256 of every module of bench that decides results, ``files`` the sha256 of every result
     file. ``only`` holds the ids of the cells of a run of single cells, ``replay_of`` the folder name of the run that
     this one replays, ``rescored`` what a rescoring was made from; each is None for other runs. ``stages`` are the rows
-    of stages that schemas 1 and 2 kept here.
+    of stages that schemas 1 and 2 kept here. ``checked`` has, by kind and name of each component, the version of the
+    kit whose checks (``bench check``) its code had passed on this machine, or None; it is None in older records.
     """
 
     schema: int = SCHEMA_VERSION
@@ -290,6 +291,7 @@ class RunRecord:
     lpips: LpipsRecord | None = None
     commit: str | None = None
     plugins: Sequence[PluginRecord] = ()
+    checked: Mapping[str, str | None] | None = None
     components: Sequence[ComponentRecord] = ()
     counts: RunCounts | None = None
     files: Mapping[str, str] = field(default_factory=dict)

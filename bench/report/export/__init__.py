@@ -10,6 +10,7 @@ import csv
 import io
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from bench.analysis.rows import Rows
@@ -18,6 +19,7 @@ from bench.analysis.tables import build
 from bench.core.errors import SuiteError
 from bench.core.text import json_text, printable
 from bench.report.export.spreadsheets import safe_value
+from bench.store.badges import unchecked
 from bench.store.reading import RunResults
 
 FIELDS = (
@@ -64,7 +66,10 @@ def export(results: RunResults, table: str, fmt: str) -> str:
     """
     if fmt not in FORMATS:
         raise SuiteError(f"--format {fmt}: expected one of {', '.join(FORMATS)}")
-    return printable(FORMATS[fmt](build(Rows(results), table)))
+    found = build(Rows(results), table)
+    if text := unchecked(run.run for run in results.runs):
+        found = [replace(one, notes=(*one.notes, f"{text[:1].upper()}{text[1:]}.")) for one in found]
+    return printable(FORMATS[fmt](found))
 
 
 def records(tables: Sequence[Table]) -> list[dict[str, Any]]:

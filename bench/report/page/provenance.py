@@ -16,6 +16,7 @@ from bench.analysis.rows import Rows
 from bench.core.packages import DISTRIBUTION
 from bench.core.text import duration, plural
 from bench.report.page.run_facts import Grid, when
+from bench.store.badges import unchecked
 from bench.store.reading import RunResults
 from bench.store.recorded_commands import offered
 from bench.store.run_record import ComponentRecord, LpipsRecord, RescoringRecord, RunRecord
@@ -219,7 +220,9 @@ def notes(rows: Rows) -> list[tuple[str, str]]:
         for c in rows.results.run.components
         for note in c.notes
     }
-    return [(f"{label} ({kind})", note) for label, kind, note in named]
+    found = [(f"{label} ({kind})", note) for label, kind, note in named]
+    text = unchecked(run.run for run in rows.results.runs)
+    return [*found, ("plugins", text)] if text else found
 
 
 def _license(component: ComponentRecord) -> str:
