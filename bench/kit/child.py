@@ -27,7 +27,7 @@ from bench.core.errors import BenchError, PluginError, error_text
 from bench.core.processes import start_child
 from bench.engine.worker import WorkerSetup, start
 from bench.kit.catalogue import CHECKS
-from bench.kit.findings import Finding, KitResult
+from bench.kit.findings import KitFinding, KitResult
 from bench.kit.targets import Target, all_targets, targets_named
 from bench.registry.components import foreign_code, instantiate, require_trust
 from bench.registry.discovery import discover
@@ -138,7 +138,7 @@ class _Child:
         """Return the result of the component that the child was checking when it ended."""
         kind, name = self.targets[number]
         seen = f"{f'while {self.check} was checked, ' if self.check else ''}the process {self._happened()}"
-        finding = Finding(
+        finding = KitFinding(
             check="call",
             answer="failed",
             expected=f"an answer within {self.timeout_s:g} s",
