@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from bench.api.context import sample_generator
 from bench.kit.checking import check_plugin
-from bench.kit.findings import CheckFailedError, Finding, KitResult
+from bench.kit.findings import CheckFailedError, KitFinding, KitResult
 from bench.stages.contracts import (
     check_faces,
     check_pairs,
@@ -25,7 +25,7 @@ from bench.stages.contracts import (
 
 __all__ = [
     "CheckFailedError",
-    "Finding",
+    "KitFinding",
     "KitResult",
     "check_faces",
     "check_pairs",

@@ -27,14 +27,14 @@ from bench.core.errors import BenchError, PluginError, error_text
 from bench.core.processes import start_child
 from bench.engine.worker import WorkerSetup, start
 from bench.kit.catalogue import CHECKS
-from bench.kit.checking import checked_here
-from bench.kit.findings import Finding, KitResult
+from bench.kit.findings import KitFinding, KitResult
 from bench.kit.targets import Target, all_targets, targets_named
 from bench.registry.components import foreign_code, instantiate, require_trust
 from bench.registry.discovery import discover
 
 TIMEOUT_S = 300.0
 _TEMPLATE = "bench.engine.worker_template"
+_IMPORTS_S = 180.0  # seconds in which plugins must be imported
 _ENDS = 3.0  # seconds in which a process that is ended writes where it was
 
 
@@ -109,7 +109,7 @@ class _Child:
 
     def results(self) -> Iterator[KitResult]:
         """Yield the results that the child tells, until it ends or its time has passed."""
-        limit = time.monotonic() + self.timeout_s
+        limit = time.monotonic() + _IMPORTS_S
         while True:
             try:
                 if not self.pipe.poll(max(0.0, limit - time.monotonic())):
@@ -123,7 +123,8 @@ class _Child:
                 break
             if told.error is not None:
                 raise told.error
-            self.targets = self.targets if told.targets is None else told.targets
+            if told.targets is not None:
+                self.targets, limit = told.targets, time.monotonic() + self.timeout_s
             self.check = told.check or self.check
             if told.result is not None:
                 limit, self.check = time.monotonic() + self.timeout_s, ""
@@ -137,7 +138,7 @@ class _Child:
         """Return the result of the component that the child was checking when it ended."""
         kind, name = self.targets[number]
         seen = f"{f'while {self.check} was checked, ' if self.check else ''}the process {self._happened()}"
-        finding = Finding(
+        finding = KitFinding(
             check="call",
             answer="failed",
             expected=f"an answer within {self.timeout_s:g} s",
@@ -187,6 +188,8 @@ def _serve(
     start(WorkerSetup(threads=1, log=log))
     faulthandler.enable(file=2)
     faulthandler.register(signal.SIGTERM, file=2, chain=True)
+    from bench.kit.checking import checked_here  # It imports torch, which the command itself need not.
+
     try:
         targets = request.targets()
     except BenchError as error:

@@ -33,7 +33,7 @@ from bench.core.errors import (
 from bench.kit import world
 from bench.kit.catalogue import CHECKS
 from bench.kit.dataset_trials import DatasetTrial
-from bench.kit.findings import BrokenError, Finding, KitResult, NotAskedError
+from bench.kit.findings import BrokenError, KitFinding, KitResult, NotAskedError
 from bench.kit.kinds import TRIALS
 from bench.kit.other_process import results_elsewhere
 from bench.kit.targets import Target, component_for
@@ -70,7 +70,7 @@ class Examination:
 
     def __init__(self, target: Target, work: Path, hear: Heard = lambda check: None) -> None:
         self.target, self.work, self.hear = target, work, hear
-        self.findings: list[Finding] = []
+        self.findings: list[KitFinding] = []
         self.costs: dict[str, float] = {}
         self.plugin: Any = None
         self.component: Component | None = None
@@ -129,16 +129,16 @@ class Examination:
             if self.stopped or missing:
                 raise NotAskedError(self.stopped or f"it fails {missing[0]}")
             question()
-            found = Finding(check=name, answer="passed")
+            found = KitFinding(check=name, answer="passed")
         except NotAskedError as reason:
-            found = Finding(check=name, answer="not asked", reason=str(reason))
+            found = KitFinding(check=name, answer="not asked", reason=str(reason))
         except BrokenError as broken:
             mend = broken.mend or CHECKS[name].mend
-            found = Finding(check=name, answer="failed", expected=broken.expected, seen=broken.seen, mend=mend)
+            found = KitFinding(check=name, answer="failed", expected=broken.expected, seen=broken.seen, mend=mend)
         except (Exception, SystemExit) as error:
             seen = error_text(error)
             expected = "a call like those before, which did not fail"
-            found = Finding(check=name, answer="failed", expected=expected, seen=seen, mend=CHECKS[name].mend)
+            found = KitFinding(check=name, answer="failed", expected=expected, seen=seen, mend=CHECKS[name].mend)
         self.findings.append(found)
         if found.answer == "failed" and name in _DECISIVE:
             self.stopped = f"it fails {name}"

@@ -16,7 +16,7 @@ _LONGEST = 1500  # characters of what a plugin says
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finding:
+class KitFinding:
     """The answer to one check.
 
     A check that ``failed`` says what was ``expected``, what was ``seen`` and how to ``mend`` it; one that was ``not
@@ -55,7 +55,7 @@ class KitResult:
     kind: str
     name: str
     params: Mapping[str, Any] = field(default_factory=dict)
-    findings: Sequence[Finding] = ()
+    findings: Sequence[KitFinding] = ()
     costs: Mapping[str, float] = field(default_factory=dict)
     component: Component | None = None
 

@@ -18,6 +18,7 @@ from bench.core.domain import Component
 from bench.core.errors import StorageError
 from bench.core.files import write_atomically
 from bench.core.packages import DISTRIBUTION
+from bench.core.paths import child
 from bench.core.whole_files import read_json
 from bench.store.run_record import ComponentRecord, RunRecord
 
@@ -33,7 +34,7 @@ def code_digest(component: Component) -> str:
 
 
 def _file(component: Component) -> Path:
-    return cache_folder() / "badges" / f"{code_digest(component)}.json"
+    return child(cache_folder() / "badges", f"{code_digest(component)}.json")
 
 
 def write_badge(component: Component) -> bool:

@@ -234,6 +234,7 @@ OWN_NAMES = {
     "runs/time_left.py": "numbers, not paths",
     "runs/cleanup.py": "names that were listed in the folder itself, or constants",
     "engine/": "numbers and random names",
+    "kit/": "numbers, and constants below temporary folders",
     "store/active_runs.py": "random names of sessions",
     "store/workspace.py": "the name of the cache, which a program sets",
     "store/reading.py": "names of tables, which the schema lists",
