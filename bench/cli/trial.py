@@ -15,7 +15,7 @@ from bench.core.errors import BenchError, error_text
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bench.runs.trial.judges import Judgement
+    from bench.runs.trial.judges import JudgedFace
     from bench.runs.trial.kinds import Tried
 
 
@@ -112,7 +112,7 @@ def _show(name: str, seed: int, tried: Tried) -> None:
         say(f"  {line}")
 
 
-def _show_judgements(judgements: Sequence[Judgement], compared: str) -> None:
+def _show_judgements(judgements: Sequence[JudgedFace], compared: str) -> None:
     """Print a table of what judges say, and under it what the numbers are."""
     rows = [("judge", "role", "cosine", "threshold", "match")]
     rows += [

@@ -87,7 +87,7 @@ def test_the_dataset_shows_people_who_are_recognised(bench: Command, home: Path)
     clean = rows[(rows["evaluated"] == "zoo-resnet") & (rows["defense"] == "identity")]
     cosine = clean.groupby("same")["cos_cross"].mean()
     assert cosine[True] > cosine[False] + 0.3
-    assert (clean["calibration_people"] == 60).all()
+    assert (clean["calibration_people"] == 40).all()
 
 
 def test_the_metric_grows_with_noise(bench: Command, home: Path) -> None:

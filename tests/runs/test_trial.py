@@ -362,6 +362,7 @@ def test_a_broken_contract_is_one_error(trying: Try, how: str, words: str) -> No
         (["toy-upsample", "--defense", "nois"], "--defense nois: expected the name of a defense plugin, found 'nois'"),
         (["toy-targets"], "bench try toy-targets: cannot be tried: "),
         (["arcface-resnet"], "bench try arcface-resnet: "),
+        (["mobileface"], "bench try mobileface: "),
         (["noise", "--out", "/"], "--out:"),
     ],
 )

@@ -19,6 +19,7 @@ import click
 
 from bench.cli.terminal import say
 from bench.core.errors import PluginError, StorageError
+from bench.core.paths import child
 
 _TEMPLATES = Path(__file__).with_name("templates")
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
@@ -82,7 +83,7 @@ def new(kind: str, name: str, into: Path | None) -> None:
     }
     for command, what in steps.items():
         say(f"  {command:<{max(map(len, steps))}}  {what}")
-    say(f"Then replace the body of {_KINDS[kind].method}() in {folder / words['module'] / '__init__.py'}.")
+    say(f"Then replace the body of {_KINDS[kind].method}() in {child(folder, words['module'], '__init__.py')}.")
 
 
 def _check_name(name: str) -> None:
@@ -141,7 +142,7 @@ def _files(kind: str, words: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """Yield the files of a new distribution: their paths below its folder, and their text."""
     places = {"plugin.py": f"{words['module']}/__init__.py", "network.py": f"{words['module']}/network.py"}
     places |= {"test_plugin.py": f"tests/test_{words['module']}.py"}
-    for template in sorted((*(_TEMPLATES / "common").glob("*.txt"), *(_TEMPLATES / kind).glob("*.txt"))):
+    for template in sorted((*(_TEMPLATES / "common").glob("*.txt"), *child(_TEMPLATES, kind).glob("*.txt"))):
         name = template.name.removesuffix(".txt")
         yield places.get(name, name), Template(template.read_text(encoding="utf-8")).substitute(words)
 
@@ -153,7 +154,7 @@ def _write(folder: Path, files: Mapping[str, str]) -> None:
         folder.parent.mkdir(parents=True, exist_ok=True)
         folder.mkdir()
         for name, text in files.items():
-            path = folder / name
+            path = child(folder, *name.split("/"))
             path.parent.mkdir(exist_ok=True)
             path.write_text(text, encoding="utf-8")
     except FileExistsError as error:

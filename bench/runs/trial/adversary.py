@@ -17,7 +17,7 @@ from bench.core.domain import Cell, Stage
 from bench.core.errors import DataError
 from bench.runs.trial.client import SentFace, as_it_is, protect_key, received, send
 from bench.runs.trial.faces import Pixels, TriedFace
-from bench.runs.trial.judges import Judgement, cosine_of, judged, role_of, threshold_of
+from bench.runs.trial.judges import JudgedFace, cosine_of, judged, role_of, threshold_of
 from bench.runs.trial.setting import TrialSetting, seed_streams
 from bench.stages import contracts
 from bench.stages.stage_inputs import attack_capabilities, build, read_state
@@ -30,7 +30,7 @@ class Attacked:
     """What an attack made of an upload: what judges compare, what they say, sentences, and pictures by name."""
 
     compared: str = ""
-    judgements: Sequence[Judgement] = ()
+    judgements: Sequence[JudgedFace] = ()
     lines: Sequence[str] = ()
     pictures: Mapping[str, Pixels] = field(default_factory=dict)
 
@@ -161,7 +161,7 @@ def _recognised(setting: TrialSetting, cell: Cell, face: TriedFace, sent: SentFa
     with _Call(setting, enrolled, face) as call:
         own = contracts.enrol_checked(call.attack, call.job.to_float(face.pixels[None]), call.ctx)
     assert cell.evaluated is not None
-    judgement = Judgement(
+    judgement = JudgedFace(
         judge=f"the attack with {cell.evaluated.label}",
         role=role_of(setting, cell),
         cosine=cosine_of(torch.cat([found, own])),

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from bench.core.errors import BenchError, DataError, MissingDataError
+from bench.core.paths import child
 from bench.core.whole_files import read_whole
 from bench.registry.discovery import commands
 from bench.runs.trial.setting import TrialSetting
@@ -112,7 +113,7 @@ def _aligned(path: Path, size: tuple[int, int]) -> Pixels:
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder, "picture"), Path(folder, "aligned")
         source.mkdir()
-        copy = source / f"picture{path.suffix}"
+        copy = child(source, f"picture{path.suffix}")
         copy.write_bytes(read_whole(path, _LARGEST))
         with contextlib.redirect_stdout(io.StringIO()):
             try:

@@ -16,7 +16,7 @@ from bench.stages.verification import Calibration, calibrated
 
 
 @dataclass(frozen=True, kw_only=True)
-class Judgement:
+class JudgedFace:
     """What one judge says: the cosine of two pictures, beside its threshold.
 
     ``role`` says what the judge is to the client; ``of`` what is compared, where several pairs of pictures are.
@@ -34,10 +34,10 @@ class Judgement:
         return self.cosine > self.threshold.kappa
 
 
-def judged(setting: TrialSetting, original: Pixels, other: Pixels) -> list[Judgement]:
+def judged(setting: TrialSetting, original: Pixels, other: Pixels) -> list[JudgedFace]:
     """Return what every model of the setting says about a picture and the original."""
     return [
-        Judgement(
+        JudgedFace(
             judge=cell.evaluated.label,
             role=role_of(setting, cell),
             cosine=cosine(setting.job(setting.score(cell).key, "calibration"), cell.evaluated, original, other),

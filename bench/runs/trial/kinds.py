@@ -20,7 +20,7 @@ from bench.registry.discovery import Registry
 from bench.runs.trial.adversary import attacked
 from bench.runs.trial.client import protect_key, send
 from bench.runs.trial.faces import Pixels, TriedFace, bundled_face, picture_face
-from bench.runs.trial.judges import Judgement, cosine, judged, threshold_of
+from bench.runs.trial.judges import JudgedFace, cosine, judged, threshold_of
 from bench.runs.trial.panel import difference
 from bench.runs.trial.setting import TrialSetting, called, check_parameters, make_setting, seed_streams
 from bench.stages import contracts
@@ -56,7 +56,7 @@ class Tried:
     face: TriedFace
     measure: str
     compared: str = ""
-    judgements: Sequence[Judgement] = ()
+    judgements: Sequence[JudgedFace] = ()
     lines: Sequence[str] = ()
     pictures: Mapping[str, Pixels] = field(default_factory=dict)
 
@@ -173,7 +173,7 @@ def _try_model(setting: TrialSetting, face: TriedFace, request: TrialRequest) ->
     job = setting.job(setting.score(cell).key, "calibration")
     others = {"one person": face.another, "different people": face.stranger}
     found = [
-        Judgement(
+        JudgedFace(
             judge=cell.evaluated.label,
             role=f"two pictures of {who}",
             cosine=cosine(job, cell.evaluated, face.pixels, other.pixels),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import re
 import time
 import tomllib
 from collections.abc import Callable, Mapping
@@ -21,7 +22,7 @@ import torch
 
 from bench.core.cache_folder import cache_folder
 from bench.core.domain import Cell, Kind, Stage
-from bench.core.errors import MissingDataError, SuiteError
+from bench.core.errors import BenchError, MissingDataError, SuiteError
 from bench.core.files import folders_in, modified
 from bench.core.text import shortened
 from bench.engine.factory import check_device, resolve_device
@@ -116,7 +117,12 @@ def make_setting(
     used = resolve_device(device)
     check_device(used)
     torch.set_num_threads(1)  # As in a worker process: the number of threads decides the last bits of results.
-    plan = make_plan(resolve(source, registry, trust=trust), registry, used)
+    try:
+        plan = make_plan(resolve(source, registry, trust=trust), registry, used)
+    except BenchError as error:  # It names a place in a file that does not exist.
+        raise type(error)(
+            re.sub(rf"^{re.escape(str(source.path))}: (experiment\S+ )?", f"{where}: ", str(error))
+        ) from None
     cache = Cache(cache_folder() / "try")
     cache.root.mkdir(parents=True, exist_ok=True)
     cache.require_no_links()
