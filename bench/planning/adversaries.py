@@ -139,11 +139,8 @@ class Adversaries:
 
     @remembered
     def uploads(self, attack: Component) -> int:
-        """Return how many uploads of each face an attack receives; raise `PluginError` unless it is at least 1."""
-        found: object = self.instances.of(attack).uploads
-        if not isinstance(found, int) or isinstance(found, bool) or found < 1:
-            raise PluginError(f"attack {attack.label}: uploads: expected a whole number of at least 1, found {found!r}")
-        return found
+        """Return how many uploads of each face an attack receives."""
+        return self.instances.of(attack).uploads
 
     @remembered
     def knowledge(self, attack: Component) -> int:
@@ -155,7 +152,6 @@ class Adversaries:
     def contradiction(self, attack: Component) -> str | None:
         """Return in words which declarations of an attack contradict each other, and what to do; None if none do."""
         instance: Attack = self.instances.of(attack)
-        self.uploads(attack)
         return next((f"{attack.label} {text}" for text in self._contradictions(attack, instance)), None)
 
     def _contradictions(self, attack: Component, instance: Attack) -> Iterator[str]:

@@ -104,7 +104,7 @@ def test_attacks_on_a_representation_need_no_unprotected_one(
 @pytest.mark.parametrize(
     ("declared", "message"),
     [
-        ("many = 0", "attack mine: uploads: expected a whole number of at least 1, found 0"),
+        ("many = 0", "attack embeds: uploads: expected a number from 1 to 1,000, found 0; correct it"),
         ('spends = "face"', "attack mine: budget(): expected faces, steps, queries; did you mean 'faces'?"),
         (
             'spends = "steps", much = 0.5',

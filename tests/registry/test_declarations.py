@@ -258,3 +258,12 @@ def test_a_subclass_inherits_what_its_base_knows() -> None:
     known = component("defense", needs=frozenset({"shallow"}), need=5)
     inherits = dataclass(frozen=True, kw_only=True)(type("Yours", (known,), {"__module__": __name__}))
     assert problem_of("defense", "mine", inherits) is None
+
+
+def test_info_says_whose_training_an_attack_uses() -> None:
+    from bench.cli.declarations import declarations
+
+    other = {"plugin": "adapted", "faces": 400}
+    shares = component("attack", trains_on="clean", trained_as=lambda self: other)
+    assert declarations(shares)["trained as"] == "adapted faces 400 (with the default parameters)"
+    assert "trained as" not in declarations(component("attack"))

@@ -12,6 +12,7 @@ from pages import markup
 
 from bench.analysis.rows import Rows
 from bench.report.page import render
+from bench.report.page.run_facts import facts
 from bench.report.page.standard_line import quoted
 from bench.store.reading import RunResults
 from bench.suite.bundled import published
@@ -49,12 +50,34 @@ def test_the_line_quotes_the_reference_run(tmp_path: Path, monkeypatch: pytest.M
     assert "Noise" not in line.words.partition("PMT: ")[0]
 
 
+def test_a_defense_that_the_reference_run_lacks_has_its_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BENCH_REFERENCE", str(tmp_path / "references"))
+    run_of(tmp_path / "references" / "hard-7", {"version": "hard-7"}, FakeRun(attacks=(FakeAttack(),)))
+    added = FakeRun(defenses=[("Clean", "identity", False), ("PMT", "pmt", True), ("Mine", "my-cloak", True)])
+    line = quoted(Rows(run_of(tmp_path / "run", {"standard": "hard-7"}, added)))
+    assert line is not None
+    assert line.words.startswith("Under hard-7, which also asks adversaries who know the defense: PMT: ")
+    assert line.words.endswith(" What hard-7 says of my-cloak is not measured here; this command does it:")
+    assert line.command == "bench run hard --defense my-cloak"
+
+
 def test_the_page_begins_with_the_line(tmp_path: Path) -> None:
     page = render(run_of(tmp_path / "run", {"standard": "hard-7"}))
     line = page.index('id="standard"')
     assert page.index("</h1>") < line < page.index('aria-label="Sections"')
     assert "<code>bench run hard --defense pmt</code>" in page
     assert "<code>docs/standard.md</code>" in markup(page)  # A page opens nothing but its own parts.
+
+
+def test_what_the_command_line_added_is_a_fact_of_the_run(tmp_path: Path) -> None:
+    results = run_of(tmp_path / "run", {})
+    assert "Added with --defense" not in dict(facts(Rows(results)))
+    record = json.loads((results.folder / "run.json").read_text())
+    record["suite"]["added"] = ["Mine", "Yours"]
+    (results.folder / "run.json").write_text(json.dumps(record))
+    assert dict(facts(Rows(RunResults(results.folder))))["Added with --defense"] == "Mine, Yours"
 
 
 def test_the_papers_suite_names_the_standard_suite() -> None:

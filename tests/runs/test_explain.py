@@ -104,12 +104,15 @@ def test_who_learns_from_whose_faces_is_said(tmp_path: Path) -> None:
     record = json.loads((folder / "run.json").read_text())
     for component in record["components"]:
         if component["name"] == "toy-upsample":
-            component["attack"]["trains_on"] = "defense"
+            component["attack"] |= {"trains_on": "defense", "trained_as": {"plugin": "toy-learner", "faces": 40}}
     for experiment in record["suite"]["experiments"]:
         experiment["auxiliary"] = {"label": "others", "params": {}}
     (folder / "run.json").write_text(json.dumps(record))
     learnt = explained(folder, "attack=toy-upsample", "defense=identity", "evaluated=toy-b").words["learns"]
-    assert learnt == "toy-upsample from uploads, made by the defense, of auxiliary faces of others"
+    assert learnt == (
+        "toy-upsample from uploads, made by the defense, of auxiliary faces of others, in the training of toy-learner "
+        "faces 40"
+    )
 
 
 def test_parameters_of_a_data_set_without_a_label_of_its_own_are_shown(tmp_path: Path) -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bench.core.errors import BenchError, SuiteError
+from bench.planning.plan import make_plan
 from bench.registry.discovery import Registry
+from bench.runs.record import of_plan
+from bench.store.run_record import as_json
 from bench.suite.added_defenses import parse_defenses
-from bench.suite.suite import Suite, load
+from bench.suite.suite import Suite, load, restore
 
 TWO = """\
 [suite]
@@ -150,6 +154,15 @@ def test_the_suite_says_what_was_added(with_defenses: Any) -> None:
     assert with_defenses().added == ()
     added = with_defenses("identity", "noise,sigma=0.4", "noise,grid={sigma=[0.2, 0.3]}").added
     assert added == ("noise sigma 0.4", "noise sigma 0.2", "noise sigma 0.3")
+
+
+def test_the_record_of_a_run_and_what_is_made_from_it_say_what_was_added(
+    with_defenses: Any, registry: Registry
+) -> None:
+    plan = make_plan(with_defenses("noise,sigma=0.4"), registry, "cpu")
+    record = of_plan(plan, registry, "local", datetime.now(UTC))
+    assert as_json(record)["suite"]["added"] == ("noise sigma 0.4",)
+    assert restore(record.suite, registry).added == ("noise sigma 0.4",)
 
 
 @pytest.mark.parametrize("label", ["Little", " LITTLE "])

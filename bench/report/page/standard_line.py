@@ -35,14 +35,18 @@ def quoted(rows: Rows) -> StandardLine | None:
     own = (c for c in rows.cells if not c.clean and c.control is None)
     plugins = list(dict.fromkeys(c.plugin for c in own if c.authorised_models and c.upload == "images"))
     reference = find_reference(version)
-    said = [] if reference is None else _said(Rows(reference), plugins)
-    if said:
-        words = f"Under {version}, which also asks adversaries who know the defense: {'; '.join(said)}."
+    known = None if reference is None else Rows(reference)
+    said = [] if known is None else _said(known, plugins)
+    measured = {c.plugin for c in known.cells} if known and said else set[str]()
+    missing = [plugin for plugin in plugins if plugin not in measured]
+    words = f"Under {version}, which also asks adversaries who know the defense: {'; '.join(said)}." if said else ""
+    if said and not missing:
         return StandardLine(words=words)
-    options = [word for plugin in plugins for word in ("--defense", plugin)]
+    suite = version if said else f"{version}, the suite with adversaries who know the defense,"
+    unknown = f"What {suite} says of {joined_labels(missing)} is not measured here; this command does it:"
+    options = [word for plugin in missing for word in ("--defense", plugin)]
     return StandardLine(
-        words=f"What {version}, the suite with adversaries who know the defense, says of {joined_labels(plugins)} is "
-        "not measured here; this command does it:",
+        words=f"{words} {unknown}".strip(),
         command=shlex.join(["bench", "run", version.rpartition("-")[0] or version, *options]),
     )
 
