@@ -107,6 +107,16 @@ def test_every_page_is_in_the_menu_once(parts: ModuleType) -> None:
     assert set(pages) == there - {"index"}
 
 
+def test_an_index_stands_beside_a_letter_with_an_accent(parts: ModuleType) -> None:
+    pytest.importorskip("sphinx", reason="the extra docs is not installed")
+    from mathml import block  # type: ignore[import-not-found]  # found beside inserted_parts
+
+    for tex in (r"\tilde{x}_1", r"\hat{x}_i^{a}"):
+        assert "<msub><mover" in block(tex)
+        assert "munder" not in block(tex)
+    assert "<munderover>" in block(r"\sum_{i=1}^{n} s_i")
+
+
 def test_links_to_files_that_the_site_lacks_become_words(parts: ModuleType) -> None:
     text = "[a](../SECURITY.md#here) [b](../tests/sample_plugin) [c](suites.md) [d](https://example.org) [e](#f)"
     assert parts.text_of("docs/page.md", text) == (

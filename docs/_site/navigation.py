@@ -10,10 +10,23 @@ REST = "More"
 # A page that does not exist is left out; one that is not named here stands under `REST`, or is a page of its folder.
 SECTIONS: Mapping[str, Sequence[str]] = {
     "First steps": ["installation", "tutorial", "glossary", "faq"],
-    "Measure": ["standard", "suites", "running", "rescoring", "comparing", "exporting", "claims", "repeatability"],
+    "Measure": [
+        "standard",
+        "defenses",
+        "suites",
+        "running",
+        "rescoring",
+        "comparing",
+        "exporting",
+        "claims",
+        "repeatability",
+    ],
     "Understand": ["threat-models", "tables", "design/metrics", "design/verdict", "design/ladder", "design/exposed"],
     "Real faces and networks": ["real-data", "real-weights", "training"],
-    "Write a plugin": ["plugins", *(f"plugins/{n}" for n in ("defense", "attack", "model", "dataset", "metric"))],
+    "Write a plugin": [
+        *("plugins", "plugins/defense", "plugins/attack", "plugins/model", "plugins/dataset", "plugins/metric"),
+        "checking",
+    ],
     "Large runs": ["clusters", "design/performance", "reference/benchmarks", "design/scale"],
     "Look up": [
         *("commands", "reference/commands", "reference/suite", "reference/api", "reference/hooks"),
