@@ -140,7 +140,7 @@ class DpSnow(_FormalPrivacy):
 
     Source: John, Liu, Xia, Koppal and Jain, "Let it snow: adding pixel noise to protect the user's identity" (ETRA
     Adjunct 2020), where a share of the pixels of pictures of eyes gets the medium grey 127. They vary the share; 0.1 is
-    our choice, because faces are recognised with much more snow than irises.
+    our choice, because generated faces are matched as before with half of the pixels.
     """
 
     promise = "that an upload most likely does not show any given pixel of the picture"
@@ -190,11 +190,12 @@ class Peep(_FormalPrivacy):
 
     def bound(self) -> Bound:
         """Return the epsilon of a whole picture."""
-        return Bound(
-            words=f"each of {self.components} coefficients is {self.epsilon:g}-differentially private for any two "
-            "pictures, and together they are so for the sum",
-            epsilon=self.components * self.epsilon,
+        epsilon = self.components * self.epsilon
+        words = (
+            f"{epsilon:g}-differentially private for any two pictures: {self.components} coefficients with "
+            f"{self.epsilon:g} each"
         )
+        return Bound(words=words, epsilon=epsilon)
 
     def fit(self, faces: Faces, ctx: Context) -> Mapping[str, torch.Tensor]:
         """Return the eigenfaces of auxiliary people."""

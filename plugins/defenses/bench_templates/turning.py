@@ -32,4 +32,5 @@ def orthogonal(size: int, key: int) -> torch.Tensor:
     """
     drawn = torch.randn(size, size, generator=torch.Generator().manual_seed(key), dtype=torch.float64)
     q, r = torch.linalg.qr(drawn)
-    return (q * r.diagonal().sign()).float()
+    matrix: torch.Tensor = q * r.diagonal().sign()
+    return matrix.float()

@@ -280,7 +280,7 @@ def test_any_two_pictures_differ_by_at_most_one_in_each_coefficient() -> None:
 def test_peep_shows_the_epsilon_of_the_whole_picture() -> None:
     bound = Peep(epsilon=0.5, components=20).bound()
     assert bound.epsilon == 10
-    assert "each of 20 coefficients is 0.5-differentially private" in bound.words
+    assert bound.words == "10-differentially private for any two pictures: 20 coefficients with 0.5 each"
 
 
 def test_too_few_training_faces_are_one_error() -> None:
