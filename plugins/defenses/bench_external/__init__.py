@@ -69,8 +69,8 @@ class ExternalCommand(_External):
 
     @property
     def programs(self) -> Sequence[str]:  # type: ignore[override]  # It depends on a parameter.
-        """The program itself."""
-        return self.command[:1]
+        """The program itself, and the shell that ends it if this process is killed."""
+        return (*self.command[:1], "sh")
 
     def foreign_code(self) -> str:
         """Return the command, which is code that the suite names."""

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -25,7 +24,7 @@ _SHOWN = 2000  # bytes at the end of what a program has printed
 def protected_by(command: Sequence[str], timeout_s: float, images: torch.Tensor, ctx: Context) -> torch.Tensor:
     """Return the images ``(n, 3, h, w)`` that a program makes of images. Raise `ContractError` if it fails, takes too
     long, or writes anything but the expected pictures."""
-    with tempfile.TemporaryDirectory(prefix="bench-external-") as place:
+    with tempfile.TemporaryDirectory(prefix="bench-external-", ignore_cleanup_errors=True) as place:
         given, made, here = (Path(place, name) for name in ("input", "output", "work"))
         for folder in (given, made, here):
             folder.mkdir()
@@ -57,19 +56,44 @@ def _run(command: Sequence[str], timeout_s: float, here: Path) -> None:
             )
         except OSError as error:
             raise ContractError(f"{command[0]}: the program cannot be started: {error.strerror}") from None
-        try:
-            code = process.wait(timeout_s)
-        except subprocess.TimeoutExpired:
-            raise ContractError(
-                f"{command[0]}: expected it to end within {timeout_s:g} seconds; it did not, and was ended; "
-                f"set timeout_s to more.{_end_of(printed)}"
-            ) from None
-        finally:
-            with contextlib.suppress(ProcessLookupError, PermissionError):  # All of its session has ended already.
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        with _ended(process, here.parent):
+            try:
+                code = process.wait(timeout_s)
+            except subprocess.TimeoutExpired:
+                raise ContractError(
+                    f"{command[0]}: expected it to end within {timeout_s:g} seconds; it did not, and was ended; set "
+                    f"timeout_s to more.{_end_of(printed)}"
+                ) from None
         if code:
             raise ContractError(f"{command[0]}: expected it to end with 0, found {code}.{_end_of(printed)}")
+
+
+@contextlib.contextmanager
+def _ended(process: subprocess.Popen[bytes], place: Path) -> Iterator[None]:
+    """End a program and all that it has started in its session at the end of ``with``.
+
+    A worker of bench may be killed at any time, and the program has a session of its own. So a shell waits for the end
+    of a pipe whose other end this process holds; if this process was killed, it also removes the folder ``place``.
+    """
+    reading, writing = os.pipe()
+    script = 'read -r ended; kill -s KILL -- "-$1"; [ "$ended" ] || rm -rf -- "$2"'
+    try:
+        guard = subprocess.Popen(
+            ["sh", "-c", script, "sh", str(process.pid), str(place)],
+            stdin=reading,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        os.close(reading)
+        try:
+            yield
+        finally:
+            os.write(writing, b"ended\n")
+            guard.wait()
+            process.wait()
+    finally:
+        os.close(writing)
 
 
 def _end_of(printed: BinaryIO) -> str:

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +141,35 @@ def test_a_program_that_takes_too_long_ends_with_what_it_started(running: Any, t
     assert not alive.exists()
 
 
+@pytest.mark.slow
+def test_a_program_ends_with_a_worker_that_is_killed(tmp_path: Path) -> None:
+    script = tmp_path / "program.py"
+    script.write_text(
+        "import os, sys, time\nprint(os.getpid(), sys.argv[1], file=open(sys.argv[3], 'w'))\ntime.sleep(60)"
+    )
+    worker = tmp_path / "worker.py"
+    worker.write_text(
+        "import sys, torch\nfrom bench import Context\nfrom bench_external import ExternalCommand\n"
+        "ctx = Context(device=torch.device('cpu'), seed=0, sample_ids=['a'])\n"
+        "words = (sys.executable, '-P', sys.argv[1], '{input}', '{output}', sys.argv[2])\n"
+        "ExternalCommand(command=words).protect(torch.zeros(1, 3, 4, 4), ctx)\n"
+    )
+    said = tmp_path / "said"
+    with subprocess.Popen([sys.executable, "-P", str(worker), str(script), str(said)]) as running:
+        until(lambda: said.exists() and said.read_text().endswith("\n"))
+        running.kill()
+    pid, given = said.read_text().split()
+    until(lambda: not Path(f"/proc/{pid}").exists() and not Path(given).exists())
+
+
+def until(true: Callable[[], bool]) -> None:
+    """Wait until something is true, for a minute at most."""
+    end = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
 def test_what_it_prints_is_cut_and_made_harmless(running: Any) -> None:
     with pytest.raises(ContractError) as caught:
         _protected(running("print('x' * 10 ** 6, chr(27) + '[31m'); raise SystemExit(1)"))
@@ -157,7 +187,7 @@ def test_a_program_that_does_not_exist_is_one_error() -> None:
 
 def test_program_and_files_decide_the_result(running: Any, tmp_path: Path) -> None:
     defense = running("")
-    assert [str(path) for path in declared_programs(defense)] == [sys.executable]
+    assert [path.name for path in declared_programs(defense)] == [Path(sys.executable).name, "sh"]
     assert [path for path, _ in declared_files(defense)] == [tmp_path / "program.py"]
     assert set(effective_parameters(defense)) == {"command", "files", "timeout_s", "goal"}
 
