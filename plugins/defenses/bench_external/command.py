@@ -79,7 +79,7 @@ def _ended(process: subprocess.Popen[bytes], place: Path) -> Iterator[None]:
     script = 'read -r ended; kill -s KILL -- "-$1"; [ "$ended" ] || rm -rf -- "$2"'
     try:
         guard = subprocess.Popen(
-            ["sh", "-c", script, "sh", str(process.pid), str(place)],
+            ["sh", "-u", "-c", script, "sh", str(process.pid), str(place)],
             stdin=reading,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
