@@ -18,9 +18,12 @@ from PIL import Image
 
 from bench import ContractError, DataError, MissingDataError, SuiteError, instantiate
 from bench.api.context import Context
+from bench.core.errors import UntrustedError
 from bench.registry.components import effective_parameters
+from bench.registry.discovery import Registry
 from bench.registry.sources import declared_files, declared_programs
 from bench.stages.contracts import protect_checked
+from bench.suite.suite import load
 
 # Whole 8-bit levels, so that a PNG changes nothing.
 FACES = torch.randint(0, 256, (3, 3, 6, 8), generator=torch.Generator().manual_seed(1)) / 255
@@ -192,8 +195,17 @@ def test_program_and_files_decide_the_result(running: Any, tmp_path: Path) -> No
     assert set(effective_parameters(defense)) == {"command", "files", "timeout_s", "goal"}
 
 
-def test_a_suite_that_names_a_command_must_be_trusted(running: Any) -> None:
+def test_a_suite_that_names_a_command_must_be_trusted(running: Any, tmp_path: Path, registry: Registry) -> None:
     assert running("").foreign_code().startswith(f"the program {sys.executable} -P ")
+    suite = tmp_path / "suite.toml"
+    suite.write_text(
+        f"[suite]\nname = 'a'\ntitle = 'b'\nseed = 0\n[[experiment]]\nname = 'c'\ndatasets = ['toy-faces']\n"
+        f"authorised = ['toy-a']\nevaluated = ['toy-b']\npairs = 20\ndefenses = [{{ plugin = 'external-command', "
+        f"files = '{tmp_path / 'program.py'}', command = ['sh', '{{files}}', '{{input}}', '{{output}}'] }}]\n"
+    )
+    with pytest.raises(UntrustedError, match=r"experiment\[0\]\.defenses\[0\]: the program sh .* with /.*program\.py"):
+        load(suite, registry)
+    assert load(suite, registry, trust=True)
 
 
 @pytest.mark.parametrize(
