@@ -1,0 +1,110 @@
+"""Templates under the key of a service."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+import torch
+from bench_templates import KeyedTemplate
+from bench_templates.turning import orthogonal
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bench import Capabilities, ContractError, Received, SuiteError, instantiate
+from bench.api.context import Context
+from bench.stages.contracts import protect_checked
+
+FACES = torch.rand(5, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+WEIGHTS = torch.randn(192, 16, generator=torch.Generator().manual_seed(2))
+
+
+class Tiny(torch.nn.Module):
+    """A network whose embeddings have 16 numbers."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return (images - 0.5).flatten(1) @ WEIGHTS
+
+
+def _context() -> Context:
+    seen = Capabilities.of_defense(KeyedTemplate.needs, {"tiny": (Tiny(), ())})  # type: ignore[dict-item]
+    return Context(device=torch.device("cpu"), seed=7, capabilities=seen, plugin="defense tried")
+
+
+def _template(defense: KeyedTemplate, images: torch.Tensor = FACES) -> torch.Tensor:
+    return protect_checked(defense, images, _context()).representation["template"]
+
+
+def _recognised(defense: KeyedTemplate, template: torch.Tensor) -> torch.Tensor:
+    return defense.recogniser(_context())(Received(representation={"template": template}))
+
+
+def _cosines(vectors: torch.Tensor) -> torch.Tensor:
+    unit = torch.nn.functional.normalize(vectors, dim=1)
+    return unit @ unit.T
+
+
+def test_registration_without_torch() -> None:
+    code = "import sys, bench_templates as b; print(sorted(b.bench_defenses()), 'torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "['keyed-template'] False"
+
+
+def test_what_it_declares() -> None:
+    defense = KeyedTemplate(size=16)
+    assert (defense.goal, defense.own_recogniser, defense.recogniser_size) == ("template", True, 16)
+    assert defense.representation() == {"template": (16,)}
+    assert defense.bound() is None
+    assert all((defense.promise, defense.trusts, defense.not_promised))
+
+
+def test_templates_under_one_key_are_as_alike_as_embeddings() -> None:
+    defense = KeyedTemplate(size=16, key=3)
+    template = _template(defense)
+    assert torch.allclose(_cosines(_recognised(defense, template)), _cosines(Tiny()(FACES)), atol=1e-5)
+    assert torch.allclose(template.norm(dim=1), torch.ones(5), atol=1e-5)
+
+
+def test_templates_under_different_keys_are_not_alike() -> None:
+    """The cosine of two random directions among 16 has the standard deviation 1/4; the mean of 200 keys less."""
+    own = _template(KeyedTemplate(size=16, key=0), FACES[:1])
+    others = [_template(KeyedTemplate(size=16, key=key), FACES[:1]) for key in range(1, 201)]
+    cosines = torch.stack([(own * other).sum() for other in others])
+    assert abs(float(cosines.mean())) < 4 * 0.25 / 200**0.5
+    assert float(cosines.std()) == pytest.approx(0.25, rel=0.2)
+
+
+def test_a_face_does_not_depend_on_its_batch() -> None:
+    defense = KeyedTemplate(size=16)
+    assert torch.allclose(_template(defense)[1:2], _template(defense, FACES[1:2]), atol=1e-6)
+    assert torch.equal(_template(defense), _template(defense))
+
+
+def test_bits_are_the_signs() -> None:
+    plain, bits = (_template(KeyedTemplate(size=16, key=5, binary=binary)) for binary in (False, True))
+    assert torch.equal(bits, (plain > 0).float())
+    equal = (bits[0] == bits[1]).float().mean()
+    cosine = _cosines(_recognised(KeyedTemplate(size=16, binary=True), bits))[0, 1]
+    assert float(cosine) == pytest.approx(2 * float(equal) - 1, abs=1e-6)
+
+
+@given(size=st.integers(2, 40), key=st.integers(0, 2**63 - 1))
+@settings(deadline=None, max_examples=30)
+def test_the_matrix_is_orthogonal(size: int, key: int) -> None:
+    matrix = orthogonal(size, key)
+    assert torch.allclose(matrix @ matrix.T, torch.eye(size), atol=1e-5)
+
+
+def test_another_length_of_embeddings_is_one_error() -> None:
+    with pytest.raises(
+        ContractError, match="defense tried: expected embeddings of the length 128, found 16 of tiny; set"
+    ):
+        _template(KeyedTemplate())
+
+
+@pytest.mark.parametrize("params", [{"size": 1}, {"size": 5000}, {"key": -1}, {"key": 2**63}])
+def test_a_parameter_out_of_bounds_is_one_error(params: dict[str, Any]) -> None:
+    with pytest.raises(SuiteError, match=rf"here\.{next(iter(params))}: input should be"):
+        instantiate(KeyedTemplate, params, "here")
