@@ -27,24 +27,26 @@ AddedDefense = dict[str, Any]  # the table that a suite would hold: ``plugin``, 
 
 def parse_defenses(texts: Sequence[str]) -> list[AddedDefense]:
     """Return the values of ``--defense`` as tables of a suite; raise `SuiteError` for one of another form."""
-    return list(map(_parsed, texts))
+    return [parse_reference(text, "--defense", _FORM) for text in texts]
 
 
-def _parsed(text: str) -> AddedDefense:
-    option = f"--defense {shortened(text)}"
+def parse_reference(text: str, option: str, form: str) -> dict[str, Any]:
+    """Return ``NAME`` or ``NAME,param=value,...`` of an option as the table that a suite would hold; raise `SuiteError`
+    for a text of another form. ``form`` says what is expected, for the message."""
+    what, option = option.removeprefix("--"), f"{option} {shortened(text)}"
     if not is_unicode(text):
         raise SuiteError(f"{option}: expected text in UTF-8, found other bytes")
     name, *parts = _split(text)
     if not name.strip() or "=" in name:
-        raise SuiteError(f"{option}: {_FORM}")
+        raise SuiteError(f"{option}: {form}")
     table: dict[str, Any] = {"plugin": name.strip()}
     for part in parts:
         key, equals, value = part.partition("=")
         key = key.strip()
         if not equals or not key or not value.strip():
-            raise SuiteError(f"{option}: {_FORM}; found {shortened(part.strip())!r}")
+            raise SuiteError(f"{option}: {form}; found {shortened(part.strip())!r}")
         if key in table:
-            why = "the name of the defense comes first" if key == "plugin" else "it appears twice"
+            why = f"the name of the {what} comes first" if key == "plugin" else "it appears twice"
             raise SuiteError(f"{option}: {key}: {why}; remove it")
         table[key] = toml_value(value.strip())
     return table
