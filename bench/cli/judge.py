@@ -14,7 +14,7 @@ from bench.cli.terminal import say
 
 if TYPE_CHECKING:
     from bench.judging.judgement import Judgement
-    from bench.judging.pictures import OnProgress
+    from bench.judging.scoring import OnProgress
 
 _FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
 _FILE = click.Path(path_type=Path, dir_okay=False)
@@ -111,12 +111,12 @@ def judge(
 
 
 def _progress() -> OnProgress:
-    """Return a function that shows what is done, on a terminal only."""
+    """Return a function that shows what is being done, on a terminal only."""
     terminal = sys.stderr.isatty()
 
-    def show(what: str, share: float) -> None:
+    def show(what: str) -> None:
         if terminal:
-            click.echo(f"\r\033[K{what}: {share:.0%}" if share < 1 else "\r\033[K", nl=False, err=True)
+            click.echo(f"\r\033[K{what} ..." if what else "\r\033[K", nl=False, err=True)
 
     return show
 
@@ -133,7 +133,7 @@ def _show(found: Judgement) -> None:
     for note in found.notes:
         say(f"note: {note}")
     for group in found.pictures.left_out:
-        say(f"left out or not recognised: {words.counted(group, names=True)}")
+        say(f"note: {words.counted(group, names=True)}")
     say(words.LOWER_BOUND)
 
 

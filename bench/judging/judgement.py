@@ -15,10 +15,10 @@ from bench.core.errors import DataError, SuiteError
 from bench.judging import figures, words
 from bench.judging.figures import JudgeFigures, Visibility
 from bench.judging.judges import Judge, chosen
-from bench.judging.pictures import OnProgress, Pictures, Strangers, read_both, strangers_of_dataset, strangers_of_folder
+from bench.judging.pictures import Pictures, Strangers, read_both, strangers_of_dataset, strangers_of_folder
 from bench.judging.private_files import write_private
-from bench.judging.scoring import score
-from bench.registry.discovery import discover
+from bench.judging.scoring import OnProgress, score
+from bench.registry.discovery import Registry, discover
 
 ROWS = (".parquet", ".csv")
 
@@ -102,27 +102,21 @@ def judge(wanted: Wanted, on_progress: OnProgress) -> Judgement:
     registry = discover()
     judges = chosen(wanted.judges, registry)
     check_folders(wanted.originals, wanted.protected)
-    strangers = None
-    pictures = read_both(
-        registry,
+    others = _others(wanted, registry)
+    on_progress("finding faces")
+    pictures, found = read_both(
         wanted.originals,
         wanted.protected,
         aligned=wanted.aligned,
         suffix=wanted.suffix,
         one_person_each=wanted.one_person_each,
-        on_progress=on_progress,
+        others=others,
     )
-    if wanted.calibrate is not None:
-        if Path(wanted.calibrate).is_dir():
-            folder = Path(wanted.calibrate)
-            strangers = strangers_of_folder(registry, folder, pictures, aligned=wanted.aligned, on_progress=on_progress)
-        elif wanted.calibrate in registry.names("dataset"):
-            strangers = strangers_of_dataset(registry, wanted.calibrate)
-        else:
-            raise SuiteError(
-                f"--calibrate: expected a folder with one folder per person, or the name of a data set (bench data "
-                f"status), found {wanted.calibrate!r}"
-            )
+    strangers = None
+    if found is not None and others is not None:
+        strangers = strangers_of_folder(found, others, pictures)
+    elif wanted.calibrate is not None:
+        strangers = strangers_of_dataset(registry, wanted.calibrate)
     scores = score(list(judges), pictures, strangers, fmr=wanted.fmr, device=wanted.device, on_progress=on_progress)
     return Judgement(
         wanted=wanted,
@@ -133,6 +127,21 @@ def judge(wanted: Wanted, on_progress: OnProgress) -> Judgement:
         no_service=scores.no_service,
         no_adversary=scores.no_adversary,
     )
+
+
+def _others(wanted: Wanted, registry: Registry) -> Path | None:
+    """Return the folder of other people; None if thresholds are set on a data set or on the originals. Raise
+    `SuiteError` for a value of ``--calibrate`` that is neither."""
+    if wanted.calibrate is None:
+        return None
+    if Path(wanted.calibrate).is_dir():
+        return Path(wanted.calibrate)
+    if wanted.calibrate not in registry.names("dataset"):
+        raise SuiteError(
+            "--calibrate: expected a folder with one folder per person, or the name of a data set (bench data status), "
+            f"found {wanted.calibrate!r}"
+        )
+    return None
 
 
 def check_folders(originals: Path, protected: Path) -> None:

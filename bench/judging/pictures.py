@@ -1,59 +1,39 @@
 """Both folders of pictures, matched by name, and what was left out of them.
 
-Pictures are read, and faces found and aligned, by the data set ``photos`` of an installed plugin.
+`bench.judging.reading` reads them.
 """
 
 from __future__ import annotations
 
 import posixpath
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from bench.api.context import Context
 from bench.api.datasets import Dataset
-from bench.core.errors import BenchError, ContractError, DataError, PluginError, error_text
+from bench.core.errors import DataError
 from bench.core.people import comparable_name
+from bench.judging.reading import FolderFaces, Request, read_folders
 from bench.metrics.arrays import Images
+from bench.registry.components import instantiate
 from bench.registry.discovery import Registry
 
-PHOTOS = "photos"  # the name of the data set
+if TYPE_CHECKING:
+    import torch
+
 NO_FACE, SEVERAL = "no face", "several faces"
 _FACELESS = (NO_FACE, SEVERAL)
 _BESIDE = ("no picture", "link")  # what is no picture, and is only counted
-OnProgress = Callable[[str, float], None]  # what is done, and its share that is done
 
-#: Where the face in a protected picture is taken to be: where it is found there, where it is in the original, or
-#: everywhere, because the pictures are aligned crops.
-Alignment = Literal["own", "original", "given"]
+#: The alignments, which say where the face in a protected picture is taken to be: where it is found there, where it is
+#: in the original, or everywhere, because the pictures are aligned crops.
 OWN, ORIGINAL, GIVEN = "own", "original", "given"
-
-
-@dataclass(frozen=True, kw_only=True)
-class FolderFaces:
-    """The samples of one folder: ``names``, ``images`` uint8 ``(n, 3, 112, 112)``, and per sample the problem that
-    leaves it without a face (empty for none), a detail of it, and a note."""
-
-    names: tuple[str, ...]
-    images: Images
-    problems: tuple[str, ...]
-    details: tuple[str, ...]
-    notes: tuple[str, ...]
-
-    @property
-    def usable(self) -> dict[str, int]:
-        """The row of each sample with a face, by name."""
-        return {name: row for row, name in enumerate(self.names) if not self.problems[row]}
-
-    def with_problem(self, *problems: str) -> list[int]:
-        """Return the rows of samples with one of some problems."""
-        return [row for row, problem in enumerate(self.problems) if problem in problems]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,41 +78,6 @@ class Pictures:
     notes: tuple[str, ...]
 
 
-def read_faces(
-    registry: Registry,
-    path: Path,
-    *,
-    like: Path | None = None,
-    aligned: bool = False,
-    suffix: str = "",
-    on_progress: Callable[[float], None] | None = None,
-) -> FolderFaces:
-    """Return the samples of a folder, as the data set ``photos`` reads them. Raise `BenchError` if that is not
-    possible, for example because no face detector is installed."""
-    cls = registry.find("dataset", PHOTOS, "judge").cls
-    photos: Dataset = cls(path=path, like=like or Path(), aligned=aligned, suffix=suffix)
-    context = Context(device=torch.device("cpu"), seed=0, plugin=f"data set {PHOTOS}", on_progress=on_progress)
-    try:
-        faces, _ = photos.evaluation(0, context)
-    except PluginError as error:
-        raise PluginError(f"{error}. If your pictures are aligned crops of 112x112 already, use --aligned") from None
-    except BenchError:
-        raise
-    except Exception as error:
-        raise PluginError(f"data set {PHOTOS}: failed with {error_text(error)}") from error
-    columns = [faces.attributes.get(name) for name in ("problem", "detail", "note")]
-    if any(column is None or len(column) != len(faces.images) for column in columns):
-        raise ContractError(f"data set {PHOTOS}: expected the attributes problem, detail and note of each picture")
-    problems, details, notes = (tuple(map(str, column)) for column in columns if column is not None)
-    return FolderFaces(
-        names=tuple(map(str, faces.sample_ids)),
-        images=np.asarray(faces.images),
-        problems=problems,
-        details=details,
-        notes=notes,
-    )
-
-
 def people_of(names: list[str], *, one_person_each: bool) -> People:
     """Return the people of pictures: the folders in which all of them lie, or each picture its own person."""
     folders = {name: posixpath.dirname(name) for name in names}
@@ -145,38 +90,39 @@ def people_of(names: list[str], *, one_person_each: bool) -> People:
 
 
 def read_both(
-    registry: Registry,
-    originals: Path,
-    protected: Path,
-    *,
-    aligned: bool,
-    suffix: str,
-    one_person_each: bool,
-    on_progress: OnProgress,
-) -> Pictures:
-    """Read both folders and match them by name. Raise `DataError` if nothing is left to judge."""
-
-    def showing(what: str) -> Callable[[float], None]:
-        return lambda share: on_progress(what, share)
-
-    before = read_faces(registry, originals, aligned=aligned, on_progress=showing("originals"))
+    originals: Path, protected: Path, *, aligned: bool, suffix: str, one_person_each: bool, others: Path | None = None
+) -> tuple[Pictures, FolderFaces | None]:
+    """Read both folders and match their pictures by name; and the folder of ``others``, if there is one. Raise
+    `DataError` if nothing is left to judge."""
     given = GIVEN if aligned else OWN
-    after = {
-        given: read_faces(
-            registry, protected, aligned=aligned, suffix=suffix, on_progress=showing("protected pictures")
-        )
+    requests: dict[str, Request] = {
+        "originals": Request(path=originals, aligned=aligned),
+        given: Request(path=protected, aligned=aligned, suffix=suffix),
     }
     if not aligned:
-        again = showing("protected pictures, aligned like the originals")
-        after[ORIGINAL] = read_faces(registry, protected, like=originals, suffix=suffix, on_progress=again)
+        requests[ORIGINAL] = Request(path=protected, like=originals, suffix=suffix)
+    if others is not None:
+        requests["others"] = Request(path=others, aligned=aligned)
+    found = dict(zip(requests, read_folders(list(requests.values())), strict=True))
+    before, strangers = found.pop("originals"), found.pop("others", None)
+    pictures = _matched(before, found, originals, protected, one_person_each=one_person_each)
+    return pictures, strangers
+
+
+def _matched(
+    before: FolderFaces, after: Mapping[str, FolderFaces], originals: Path, protected: Path, *, one_person_each: bool
+) -> Pictures:
+    """Match the originals with the protected pictures, which are ``after`` by alignment. Raise `DataError` if nothing
+    is left to judge."""
+    first = next(iter(after.values()))
     known = before.usable
     rows = {alignment: found.usable for alignment, found in after.items()}
     photos = sorted(name for name in known if any(name in found for found in rows.values()))
-    left_out = tuple(group for group in _left_out(before, after[given], photos) if group.names)
+    left_out = tuple(group for group in _left_out(before, first, photos) if group.names)
     if not photos:
-        raise DataError(_nothing(originals, protected, before, after[given], left_out))
+        raise DataError(_nothing(originals, protected, before, first, left_out))
     gallery = sorted(known)
-    notes = _size_notes(after.get(ORIGINAL, after[given]))
+    notes = _size_notes(after.get(ORIGINAL, first))
     return Pictures(
         people=people_of(gallery, one_person_each=one_person_each),
         gallery=tuple(gallery),
@@ -278,20 +224,12 @@ class Strangers:
 _PICTURES_EACH, _MOST_PEOPLE = 2, 250  # of strangers: more makes no threshold better that these photos can use
 
 
-def strangers_of_folder(
-    registry: Registry,
-    folder: Path,
-    pictures: Pictures,
-    *,
-    aligned: bool,
-    on_progress: OnProgress,
-) -> Strangers:
+def strangers_of_folder(found: FolderFaces, folder: Path, pictures: Pictures) -> Strangers:
     """Return the people of a folder with one folder per person, without those who are judged.
 
     People with the name of somebody who is judged are left out, and people of whom a picture is one of the originals.
     Raise `DataError` if nobody is left, or if the folder does not say who the people are.
     """
-    found = read_faces(registry, folder, aligned=aligned, on_progress=lambda share: on_progress("other people", share))
     usable = found.usable
     names = sorted(usable)
     if not names or not all(map(posixpath.dirname, names)):
@@ -332,10 +270,8 @@ def strangers_of_dataset(registry: Registry, name: str) -> Strangers:
     """Return people of the calibration split of a registered data set. Raise `BenchError` if it cannot be read, and
     `DataError` if its faces are computer-generated or have another size."""
     where = f"--calibrate {name}"
-    from bench.registry.components import instantiate
-
     dataset: Dataset = instantiate(registry.find("dataset", name, where).cls, {}, where)
-    found = dataset.calibration(Context(device=torch.device("cpu"), seed=0, plugin=f"data set {name}"))
+    found = dataset.calibration(Context(device=cast("torch.device", "cpu"), seed=0, plugin=f"data set {name}"))
     faces, pairs = found if isinstance(found, tuple) else (found, None)
     if tuple(faces.images.shape[1:]) != (3, 112, 112):
         raise DataError(f"{where}: expected aligned faces of 112x112, found {faces.images.shape[2:]}")

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from bench.core.errors import BenchError, ContractError
 from bench.judging import thresholds
 from bench.judging.judges import Judge
-from bench.judging.pictures import Alignment, OnProgress, Pictures, Strangers
+from bench.judging.pictures import Pictures, Strangers
 from bench.judging.preprocessing import PREPROCESSINGS
 from bench.metrics import lpips, recognition
 from bench.metrics.arrays import Images
@@ -26,6 +26,7 @@ from bench.registry.discovery import discover
 from bench.stages.contracts import check_embeddings
 from bench.stages.stage_inputs import network
 
+OnProgress = Callable[[str], None]  # what is being done; empty if nothing is
 OWN_PICTURE, OTHER_PICTURE = "own original", "other original"
 #: The columns of the rows; `docs/your-photos.md` explains them.
 SCHEMA = pa.schema(
@@ -94,10 +95,10 @@ def score(
     people of the originals apart."""
     found = _Found()
     visible = _visibility(pictures, device)
-    for number, judge in enumerate(judges):
-        on_progress(f"judge {judge.name}", number / len(judges))
+    for judge in judges:
+        on_progress(f"recognising with {judge.name}")
         _judge(found, judge, pictures, strangers, visible, fmr, device)
-    on_progress("judges", 1.0)
+    on_progress("")
     return Scores(
         rows=pa.Table.from_pylist(found.rows, schema=SCHEMA),
         no_service="; ".join(found.no_service),
@@ -147,7 +148,7 @@ class _Way:
     """One judge, one alignment and one preprocessing, with the thresholds that apply."""
 
     judge: Judge
-    alignment: Alignment | str
+    alignment: str
     preprocessing: str
     c: thresholds.Compared
     service: thresholds.Threshold

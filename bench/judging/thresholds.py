@@ -155,14 +155,14 @@ def _unknown(fmr: float) -> str:
     return (
         "which similarity counts as a match is set on pictures of different people, and nothing says who the people of "
         "these photos are. Give a folder of other people, one folder per person, with --calibrate (at least "
-        f"{needed_people(fmr)} people for an FMR of {fmr:.2%}); or put each person's photos into a folder of their "
+        f"{needed_people(fmr)} people for an FMR of {100 * fmr:g} %); or put each person's photos into a folder of their "
         "own; or, if each photo shows another person, use --one-person-each"
     )
 
 
 def _too_few(people: int, fmr: float, which: str) -> str:
     return (
-        f"an FMR of {fmr:.2%} is one match in {needed_pairs(fmr):,} pairs of different people, for which "
+        f"an FMR of {100 * fmr:g} % is one match in {needed_pairs(fmr):,} pairs of different people, for which "
         f"{needed_people(fmr):,} people are needed; here are {max(people, 0)} {which}. Give more people with "
         "--calibrate, or choose a larger --fmr"
     )

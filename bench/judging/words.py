@@ -27,6 +27,11 @@ def percent(value: float | None) -> str:
     return f"{100 * value:.0f} %" if value in (0, 1) or 0.1 <= value < 0.995 else f"{100 * value:.1f} %"
 
 
+def rate(fmr: float) -> str:
+    """Return a false match rate as a percentage, as it was asked for."""
+    return f"{100 * fmr:g} %"
+
+
 def count_of(share: Share) -> str:
     """Return a share of photos as a count with its interval: ``12 (95 %: 8 to 15)``."""
     if share.interval is None:
@@ -67,7 +72,7 @@ def verdict(figures: JudgeFigures, *, known: bool, reason: str) -> Iterator[str]
     else:
         yield (
             f"Of {photos}, {count_of(best.service)} still match their original for this network after the best of "
-            f"{plural(len(figures.ways), 'preparation')} ({way_of(best)}), at an FMR of {percent(figures.fmr)}"
+            f"{plural(len(figures.ways), 'preparation')} ({way_of(best)}), at an FMR of {rate(figures.fmr)}"
             f"{_as_received(received)}. The threshold was set on {plural(figures.service_people, 'person', 'people')}; "
             f"{_strangers(best.strangers_service)}."
         )
@@ -163,8 +168,8 @@ def _metric(name: str, median: float, low: float, high: float) -> str:
 
 def counted(group: LeftOut, *, names: bool, most: int = 10) -> str:
     """Return what was left out as a count, with the first names if ``names``."""
-    text = f"{len(group.names)} {group.what}"
+    text = f"{group.what}: {len(group.names)}"
     if not names:
         return text
     more = f", and {len(group.names) - most} more" if len(group.names) > most else ""
-    return f"{text}: {', '.join(group.names[:most])}{more}"
+    return f"{text} ({', '.join(group.names[:most])}{more})"

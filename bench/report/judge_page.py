@@ -68,7 +68,7 @@ def write_page(found: Judgement, path: Path, *, pictures: bool) -> None:
 
 
 def _caption(figures: JudgeFigures) -> str:
-    return f"{figures.judge}: {figures.photos} photos, at an FMR of {words.percent(figures.fmr)}"
+    return f"{figures.judge}: {figures.photos} photos, at an FMR of {words.rate(figures.fmr)}"
 
 
 def _row(way: WayFigures) -> list[str]:
@@ -99,7 +99,7 @@ def _settings(found: Judgement) -> list[tuple[str, str]]:
         ("originals with a face", str(len(found.pictures.gallery))),
         ("photos judged", str(len(found.pictures.photos))),
         ("people", str(people.count) if people.known else "not known"),
-        ("false match rate", words.percent(found.wanted.fmr)),
+        ("false match rate", words.rate(found.wanted.fmr)),
         ("threshold set on", found.strangers.source if found.strangers else "the originals, without the own person"),
         ("pictures", "aligned crops" if found.wanted.aligned else "faces were found and aligned"),
     ]
