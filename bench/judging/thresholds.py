@@ -155,8 +155,8 @@ def _unknown(fmr: float) -> str:
     return (
         "which similarity counts as a match is set on pictures of different people, and nothing says who the people of "
         "these photos are. Give a folder of other people, one folder per person, with --calibrate (at least "
-        f"{needed_people(fmr)} people for an FMR of {100 * fmr:g} %); or put each person's photos into a folder of their "
-        "own; or, if each photo shows another person, use --one-person-each"
+        f"{needed_people(fmr)} people for an FMR of {100 * fmr:g} %); or put each person's photos into a folder of "
+        "their own; or, if each photo shows another person, use --one-person-each"
     )
 
 
