@@ -15,7 +15,7 @@ from bench.core.errors import DataError, SuiteError
 from bench.judging import figures, words
 from bench.judging.figures import JudgeFigures, Visibility
 from bench.judging.judges import Judge, chosen
-from bench.judging.pictures import Pictures, Strangers, read_both, strangers_of_dataset, strangers_of_folder
+from bench.judging.pictures import JudgedPictures, OtherPeople, read_both, strangers_of_dataset, strangers_of_folder
 from bench.judging.private_files import write_private
 from bench.judging.scoring import OnProgress, score
 from bench.registry.discovery import Registry, discover
@@ -44,8 +44,8 @@ class Judgement:
 
     wanted: Wanted
     judges: Sequence[Judge]
-    pictures: Pictures
-    strangers: Strangers | None
+    pictures: JudgedPictures
+    strangers: OtherPeople | None
     rows: pa.Table
     no_service: str
     no_adversary: str

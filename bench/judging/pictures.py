@@ -37,7 +37,7 @@ OWN, ORIGINAL, GIVEN = "own", "original", "given"
 
 
 @dataclass(frozen=True, kw_only=True)
-class People:
+class PhotoPeople:
     """Who the people of originals are: ``of`` gives the number of the person by name of a picture. ``known`` is False
     if nothing says so; then every picture has a number of its own, and two numbers may be one person."""
 
@@ -60,7 +60,7 @@ class LeftOut:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pictures:
+class JudgedPictures:
     """Everything that is judged.
 
     - ``gallery``: the names of all originals with a face, and ``originals`` their faces ``(m, 3, 112, 112)``
@@ -69,7 +69,7 @@ class Pictures:
     - ``protected``: for each alignment, the rows in ``photos`` of those with a face, and these faces
     """
 
-    people: People
+    people: PhotoPeople
     gallery: tuple[str, ...]
     originals: Images
     photos: tuple[str, ...]
@@ -78,20 +78,20 @@ class Pictures:
     notes: tuple[str, ...]
 
 
-def people_of(names: list[str], *, one_person_each: bool) -> People:
+def people_of(names: list[str], *, one_person_each: bool) -> PhotoPeople:
     """Return the people of pictures: the folders in which all of them lie, or each picture its own person."""
     folders = {name: posixpath.dirname(name) for name in names}
     if names and all(folders.values()) and not one_person_each:
         people = sorted(set(folders.values()))
         number = {folder: k for k, folder in enumerate(people)}
-        return People(of={name: number[folders[name]] for name in names}, names=tuple(people), known=True)
+        return PhotoPeople(of={name: number[folders[name]] for name in names}, names=tuple(people), known=True)
     ordered = sorted(names)
-    return People(of={name: k for k, name in enumerate(ordered)}, names=tuple(ordered), known=one_person_each)
+    return PhotoPeople(of={name: k for k, name in enumerate(ordered)}, names=tuple(ordered), known=one_person_each)
 
 
 def read_both(
     originals: Path, protected: Path, *, aligned: bool, suffix: str, one_person_each: bool, others: Path | None = None
-) -> tuple[Pictures, FolderFaces | None]:
+) -> tuple[JudgedPictures, FolderFaces | None]:
     """Read both folders and match their pictures by name; and the folder of ``others``, if there is one. Raise
     `DataError` if nothing is left to judge."""
     given = GIVEN if aligned else OWN
@@ -111,7 +111,7 @@ def read_both(
 
 def _matched(
     before: FolderFaces, after: Mapping[str, FolderFaces], originals: Path, protected: Path, *, one_person_each: bool
-) -> Pictures:
+) -> JudgedPictures:
     """Match the originals with the protected pictures, which are ``after`` by alignment. Raise `DataError` if nothing
     is left to judge."""
     first = next(iter(after.values()))
@@ -123,7 +123,7 @@ def _matched(
         raise DataError(_nothing(originals, protected, before, first, left_out))
     gallery = sorted(known)
     notes = _size_notes(after.get(ORIGINAL, first))
-    return Pictures(
+    return JudgedPictures(
         people=people_of(gallery, one_person_each=one_person_each),
         gallery=tuple(gallery),
         originals=before.images[[known[name] for name in gallery]],
@@ -204,7 +204,7 @@ def _nothing(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Strangers:
+class OtherPeople:
     """Clean pictures of people other than those who are judged: ``images`` ``(n, 3, 112, 112)``, ``people (n,)`` their
     numbers; ``pairs (k, 2)`` the impostor pairs that count, None for all pairs of different people; and in words where
     they come from, with notes."""
@@ -224,7 +224,7 @@ class Strangers:
 _PICTURES_EACH, _MOST_PEOPLE = 2, 250  # of strangers: more makes no threshold better that these photos can use
 
 
-def strangers_of_folder(found: FolderFaces, folder: Path, pictures: Pictures) -> Strangers:
+def strangers_of_folder(found: FolderFaces, folder: Path, pictures: JudgedPictures) -> OtherPeople:
     """Return the people of a folder with one folder per person, without those who are judged.
 
     People with the name of somebody who is judged are left out, and people of whom a picture is one of the originals.
@@ -257,7 +257,7 @@ def strangers_of_folder(found: FolderFaces, folder: Path, pictures: Pictures) ->
     notes = [f"{len(left_out)} people of --calibrate are judged too, by name or picture, and were left out"]
     faceless = len(found.with_problem(*_FACELESS, "unreadable", "same name"))
     notes += [f"{faceless} pictures of --calibrate were left out: no single face was found, or they cannot be read"]
-    return Strangers(
+    return OtherPeople(
         images=found.images[[row for _, row in rows]],
         people=np.array([person for person, _ in rows], dtype=np.int64),
         pairs=None,
@@ -266,7 +266,7 @@ def strangers_of_folder(found: FolderFaces, folder: Path, pictures: Pictures) ->
     )
 
 
-def strangers_of_dataset(registry: Registry, name: str) -> Strangers:
+def strangers_of_dataset(registry: Registry, name: str) -> OtherPeople:
     """Return people of the calibration split of a registered data set. Raise `BenchError` if it cannot be read, and
     `DataError` if its faces are computer-generated or have another size."""
     where = f"--calibrate {name}"
@@ -284,7 +284,7 @@ def strangers_of_dataset(registry: Registry, name: str) -> Strangers:
         rows, places = np.unique(np.stack([pairs.left[apart], pairs.right[apart]], axis=1), return_inverse=True)
         listed = places.reshape(-1, 2)
     notes = ("the people of --calibrate are computer-generated, so that this threshold says nothing about real photos",)
-    return Strangers(
+    return OtherPeople(
         images=np.asarray(faces.images[rows]),
         people=subjects[rows],
         pairs=listed,

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from bench.core.errors import BenchError, ContractError
 from bench.judging import thresholds
 from bench.judging.judges import Judge
-from bench.judging.pictures import Pictures, Strangers
+from bench.judging.pictures import JudgedPictures, OtherPeople
 from bench.judging.preprocessing import PREPROCESSINGS
 from bench.metrics import lpips, recognition
 from bench.metrics.arrays import Images
@@ -84,8 +84,8 @@ class _Found:
 
 def score(
     judges: list[Judge],
-    pictures: Pictures,
-    strangers: Strangers | None,
+    pictures: JudgedPictures,
+    strangers: OtherPeople | None,
     *,
     fmr: float,
     device: str,
@@ -109,8 +109,8 @@ def score(
 def _judge(
     found: _Found,
     judge: Judge,
-    pictures: Pictures,
-    strangers: Strangers | None,
+    pictures: JudgedPictures,
+    strangers: OtherPeople | None,
     visible: dict[str, NDArray[np.float64]],
     fmr: float,
     device: str,
@@ -151,12 +151,12 @@ class _Way:
     alignment: str
     preprocessing: str
     c: thresholds.Compared
-    service: thresholds.Threshold
-    adversary: thresholds.Threshold
+    service: thresholds.PhotoThreshold
+    adversary: thresholds.PhotoThreshold
 
     def rows(
         self,
-        pictures: Pictures,
+        pictures: JudgedPictures,
         shown: NDArray[np.int64],
         having: NDArray[np.int64],
         probes: NDArray[np.float32],
@@ -266,7 +266,7 @@ def _embedder(judge: Judge, device: str) -> Callable[[Images], NDArray[np.float3
     return embed
 
 
-def _visibility(pictures: Pictures, device: str) -> dict[str, NDArray[np.float64]]:
+def _visibility(pictures: JudgedPictures, device: str) -> dict[str, NDArray[np.float64]]:
     """Return PSNR, SSIM and, with its weights, LPIPS of the aligned face of each photo against its original; both are
     cut out where the face is in the original."""
     rows, faces = list(pictures.protected.values())[-1]

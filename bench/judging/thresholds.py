@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.judging.pictures import People, Strangers
+from bench.judging.pictures import OtherPeople, PhotoPeople
 from bench.metrics import impostors, recognition
 from bench.metrics.arrays import Floats
 
@@ -24,7 +24,7 @@ FEWEST_PEOPLE = 10  # Of fewer people who are protected, a threshold would be th
 
 
 @dataclass(frozen=True, kw_only=True)
-class Threshold:
+class PhotoThreshold:
     """A threshold per photo ``kappa (n,)``, NaN where there is none, and the least numbers of people and of impostor
     scores behind one of them. ``reason`` says why there is none; it is empty if there is one."""
 
@@ -50,8 +50,8 @@ class Compared:
     """Embeddings of one judge: of the gallery of originals as they are, ``clean (m, d)``, with the person of each,
     ``who (m,)``; of the strangers as they are, ``other (k, d)``, None if there are none."""
 
-    people: People
-    strangers: Strangers | None
+    people: PhotoPeople
+    strangers: OtherPeople | None
     clean: NDArray[np.float32]
     who: NDArray[np.int64]
     other: NDArray[np.float32] | None
@@ -74,7 +74,7 @@ class Compared:
         return impostors.impostor_match_shares(probes, self.clean, who, self.who, kappa)
 
 
-def of_service(c: Compared, changed: NDArray[np.float32], who: NDArray[np.int64]) -> Threshold:
+def of_service(c: Compared, changed: NDArray[np.float32], who: NDArray[np.int64]) -> PhotoThreshold:
     """Return the threshold of a service for the photos of people ``who (n,)``.
 
     ``changed`` are the embeddings, after the preprocessing, of the pictures on which it is set: of the strangers if
@@ -94,7 +94,7 @@ def of_service(c: Compared, changed: NDArray[np.float32], who: NDArray[np.int64]
 
 def of_adversary(
     c: Compared, probes: NDArray[np.float32], shown: NDArray[np.int64], who: NDArray[np.int64]
-) -> Threshold:
+) -> PhotoThreshold:
     """Return the threshold of an adversary for the photos of people ``who (n,)``, set on protected pictures ``probes``
     of the people ``shown``, after the preprocessing, against clean pictures of others."""
     if not c.people.known:
@@ -119,7 +119,7 @@ def of_adversary(
     return _applied(found, c.group(who))
 
 
-def _of_strangers(c: Compared, changed: NDArray[np.float32], n: int) -> Threshold:
+def _of_strangers(c: Compared, changed: NDArray[np.float32], n: int) -> PhotoThreshold:
     assert c.strangers is not None
     assert c.other is not None
     if c.strangers.pairs is not None:
@@ -128,17 +128,17 @@ def _of_strangers(c: Compared, changed: NDArray[np.float32], n: int) -> Threshol
             return _none(n, _too_few(len(left), c.fmr, "in pairs of the protocol"))
         scores = recognition.cosine(changed[left], c.other[right])
         kappa, people = recognition.threshold_at_fmr(scores, c.fmr), len(np.unique(c.strangers.people[[*left, *right]]))
-        return Threshold(kappa=np.full(n, kappa), people=people, impostors=len(scores))
+        return PhotoThreshold(kappa=np.full(n, kappa), people=people, impostors=len(scores))
     if c.strangers.count < needed_people(c.fmr):
         return _none(n, _too_few(c.strangers.count, c.fmr, "in --calibrate"))
     of = c.strangers.people
     found = impostors.impostor_threshold(changed, c.other, of, of, c.fmr)
-    return Threshold(kappa=np.full(n, found.kappa), people=found.people, impostors=found.impostors)
+    return PhotoThreshold(kappa=np.full(n, found.kappa), people=found.people, impostors=found.impostors)
 
 
-def _applied(found: impostors.CrossFitted, group: NDArray[np.int64]) -> Threshold:
+def _applied(found: impostors.CrossFitted, group: NDArray[np.int64]) -> PhotoThreshold:
     own = np.unique(group)
-    return Threshold(
+    return PhotoThreshold(
         kappa=found.kappa[group], people=int(found.people[own].min()), impostors=int(found.impostors[own].min())
     )
 
@@ -147,8 +147,8 @@ def _largest_group(c: Compared) -> int:
     return int(np.bincount(c.group(np.unique(c.who))).max())
 
 
-def _none(n: int, reason: str) -> Threshold:
-    return Threshold(kappa=np.full(n, np.nan), reason=reason)
+def _none(n: int, reason: str) -> PhotoThreshold:
+    return PhotoThreshold(kappa=np.full(n, np.nan), reason=reason)
 
 
 def _unknown(fmr: float) -> str:

@@ -17,7 +17,7 @@ from bench.core.domain import Component, Origin
 from bench.judging import figures, judgement, scoring, words
 from bench.judging.judgement import Judgement, Wanted, write_rows
 from bench.judging.judges import Judge
-from bench.judging.pictures import LeftOut, People, Pictures
+from bench.judging.pictures import JudgedPictures, LeftOut, PhotoPeople
 from bench.judging.preprocessing import PREPROCESSINGS
 from bench.judging.scoring import Scores, score
 from bench.metrics import pair_interval
@@ -35,15 +35,15 @@ def judge(*, stand_in: bool = False) -> Judge:
 
 def photos(
     change: Callable[[NDArray[np.uint8]], NDArray[np.uint8]], faceless: int = 0, *, known: bool = True
-) -> Pictures:
+) -> JudgedPictures:
     """Two photos of each of twenty people; in the first ``faceless`` protected ones no face is found."""
     names = tuple(f"person {k:02}/{photo}" for k in range(PEOPLE) for photo in range(EACH))
     originals = [face(k, photo) for k in range(PEOPLE) for photo in range(EACH)]
     images, after = (np.stack(made).transpose(0, 3, 1, 2) for made in (originals, list(map(change, originals))))
     every, found = np.arange(len(names)), np.arange(faceless, len(names))
     people = {name: k // EACH if known else k for k, name in enumerate(names)}
-    return Pictures(
-        people=People(
+    return JudgedPictures(
+        people=PhotoPeople(
             of=people, names=tuple(sorted({n.split("/")[0] for n in names})) if known else names, known=known
         ),
         gallery=names,
@@ -64,7 +64,7 @@ def scored(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Scores]:
     )
 
 
-def judged(scores: Scores, pictures: Pictures, *, stand_in: bool = False) -> Judgement:
+def judged(scores: Scores, pictures: JudgedPictures, *, stand_in: bool = False) -> Judgement:
     return Judgement(
         wanted=Wanted(originals=Path("a"), protected=Path("b"), fmr=0.1),
         judges=[judge(stand_in=stand_in)],
@@ -155,8 +155,8 @@ def test_a_recogniser_that_guesses_is_refused(monkeypatch: pytest.MonkeyPatch) -
     )
     pictures = photos(same)
     more = {name: k // 4 for k, name in enumerate(pictures.gallery)}  # Four photos of each of ten people.
-    people = People(of=more, names=tuple(map(str, range(10))), known=True)
-    pictures = Pictures(**{**vars(pictures), "people": people})
+    people = PhotoPeople(of=more, names=tuple(map(str, range(10))), known=True)
+    pictures = JudgedPictures(**{**vars(pictures), "people": people})
     with pytest.raises(scoring.ContractError, match=r"net: it cannot tell the people of the originals apart"):
         score([judge()], pictures, None, fmr=0.1, device="cpu", on_progress=lambda what: None)
 

@@ -7,7 +7,7 @@ import pytest
 from judged_photos import embedded, face
 from numpy.typing import NDArray
 
-from bench.judging.pictures import People, Strangers
+from bench.judging.pictures import OtherPeople, PhotoPeople
 from bench.judging.thresholds import Compared, needed_pairs, needed_people, of_adversary, of_service
 from bench.metrics import cosine, impostor_scores
 
@@ -25,9 +25,9 @@ def compared(people: int, *, fmr: float = 0.1, known: bool = True, strangers: in
     others = None
     if strangers:
         images = faces_of(range(1000, 1000 + strangers))
-        others = Strangers(images=images, people=np.repeat(np.arange(strangers), 2), pairs=None, source="others")
+        others = OtherPeople(images=images, people=np.repeat(np.arange(strangers), 2), pairs=None, source="others")
     return Compared(
-        people=People(of=of, names=names, known=known),
+        people=PhotoPeople(of=of, names=names, known=known),
         strangers=others,
         clean=embedded(faces_of(range(people))),
         who=who,
@@ -101,11 +101,11 @@ def test_the_pairs_of_a_protocol_are_the_only_ones_that_count() -> None:
     assert c.strangers is not None
     assert c.other is not None
     pairs = np.array([(2 * k, 2 * k + 3) for k in range(18)])
-    strangers = Strangers(images=c.strangers.images, people=c.strangers.people, pairs=pairs, source="a protocol")
+    strangers = OtherPeople(images=c.strangers.images, people=c.strangers.people, pairs=pairs, source="a protocol")
     c = Compared(people=c.people, strangers=strangers, clean=c.clean, who=c.who, other=c.other, fmr=c.fmr)
     found = of_service(c, c.other, np.arange(20))
     assert found.impostors == 18
     assert found.kappa[0] == np.sort(cosine(c.other[pairs[:, 0]], c.other[pairs[:, 1]]))[-2]
-    few = Strangers(images=strangers.images, people=strangers.people, pairs=pairs[:9], source="a protocol")
+    few = OtherPeople(images=strangers.images, people=strangers.people, pairs=pairs[:9], source="a protocol")
     c = Compared(people=c.people, strangers=few, clean=c.clean, who=c.who, other=c.other, fmr=c.fmr)
     assert "in pairs of the protocol" in of_service(c, c.other, np.arange(20)).reason

@@ -60,7 +60,15 @@ class Photos(Dataset):
         the folders in which they lie."""
         from bench_portraits.reading import no_pairs, read
 
-        return read(self, ctx), no_pairs()
+        faces = read(
+            self.path,
+            like=self.like,
+            aligned=self.aligned,
+            suffix=self.suffix,
+            min_score=self.min_score,
+            ctx=ctx,
+        )
+        return faces, no_pairs()
 
     def calibration(self, ctx: Context) -> Faces:
         """Raise ContractError: the data set is not for suites."""

@@ -6,7 +6,7 @@ import functools
 import hashlib
 import os
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,7 +22,6 @@ from bench import DataError, Faces, Pairs, file_sha256
 
 if TYPE_CHECKING:
     from bench import Context
-    from bench_portraits import Photos
 
 Pixels = NDArray[np.uint8]
 
@@ -135,13 +134,24 @@ def digest(folder: Path) -> str:
 # ---- the faces -------------------------------------------------------------------------------------------------------
 
 
-def read(photos: Photos, ctx: Context) -> Faces:
-    """Return all samples of a folder, see `bench_portraits.Photos`."""
-    like = {file.name: file for file in listed(photos.like)} if photos.like != Path() else None
-    files = listed(photos.path, photos.suffix)
+@dataclass(frozen=True, kw_only=True)
+class How:
+    """How the pictures of a folder are read: the parameters of the data set; ``like`` are the pictures by name from
+    which the places of faces are taken, None if they are searched."""
+
+    aligned: bool
+    min_score: float
+    like: Mapping[str, File] | None
+
+
+def read(path: Path, *, like: Path, aligned: bool, suffix: str, min_score: float, ctx: Context) -> Faces:
+    """Return all samples of a folder as the data set ``photos`` describes them."""
+    files = listed(path, suffix)
+    others = {file.name: file for file in listed(like)} if like != Path() else None
+    how = How(aligned=aligned, min_score=min_score, like=others)
     samples = []
     for done, file in enumerate(files):
-        samples.append(_sample(file, photos, like))
+        samples.append(_sample(file, how))
         ctx.progress(done + 1, len(files))
     folders = [os.path.dirname(sample.file.name) for sample in samples]
     return Faces(
@@ -162,18 +172,18 @@ def no_pairs() -> Pairs:
     return Pairs(left=none, right=none, same=none.astype(bool), fold=none)
 
 
-def _sample(file: File, photos: Photos, like: dict[str, File] | None) -> Sample:
+def _sample(file: File, how: How) -> Sample:
     black = np.zeros((3, *SIZE), np.uint8)
     if file.problem:
         return Sample(file=file, pixels=black)
     try:
-        if photos.aligned:
+        if how.aligned:
             return Sample(file=file, pixels=_decoded(file, size=SIZE, upright=False))
         image = np.ascontiguousarray(_decoded(file).transpose(1, 2, 0))
-        if like is None:
-            landmarks, note = _landmarks(file.path, photos.min_score, image), ""
+        if how.like is None:
+            landmarks, note = _landmarks(file.path, how.min_score, image), ""
         else:
-            landmarks, note = _landmarks_like(like.get(file.name), photos.min_score, image)
+            landmarks, note = _landmarks_like(how.like.get(file.name), how.min_score, image)
         pixels = np.ascontiguousarray(crop(image, landmarks).transpose(2, 0, 1))
         return Sample(file=file, pixels=pixels, note=note)
     except _NoFaceError as error:
