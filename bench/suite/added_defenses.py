@@ -30,21 +30,21 @@ def parse_defenses(texts: Sequence[str]) -> list[AddedDefense]:
     return [parse_reference(text, "--defense") for text in texts]
 
 
-def parse_reference(text: str, option: str) -> AddedDefense:
-    """Return ``NAME,param=value,...`` as the table of a suite that names a component; ``option`` is what takes it, for
-    messages. Raise `SuiteError` for another form."""
+def parse_reference(text: str, option: str, form: str = _FORM) -> AddedDefense:
+    """Return ``NAME`` or ``NAME,param=value,...`` of an option as the table that a suite would hold; raise `SuiteError`
+    for a text of another form. ``form`` says what is expected, for the message."""
     option = f"{option} {shortened(text)}"
     if not is_unicode(text):
         raise SuiteError(f"{option}: expected text in UTF-8, found other bytes")
     name, *parts = _split(text)
     if not name.strip() or "=" in name:
-        raise SuiteError(f"{option}: {_FORM}")
+        raise SuiteError(f"{option}: {form}")
     table: dict[str, Any] = {"plugin": name.strip()}
     for part in parts:
         key, equals, value = part.partition("=")
         key = key.strip()
         if not equals or not key or not value.strip():
-            raise SuiteError(f"{option}: {_FORM}; found {shortened(part.strip())!r}")
+            raise SuiteError(f"{option}: {form}; found {shortened(part.strip())!r}")
         if key in table:
             why = "the name comes first" if key == "plugin" else "it appears twice"
             raise SuiteError(f"{option}: {key}: {why}; remove it")

@@ -1,0 +1,175 @@
+"""What a judgement says, in sentences: with N, intervals, chance, and what it does not say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from bench.core.text import plural
+from bench.judging.figures import JudgeFigures, Share, Visibility, WayFigures
+from bench.judging.judges import STAND_IN
+from bench.judging.pictures import GIVEN, ORIGINAL, OWN, LeftOut
+from bench.judging.preprocessing import AS_RECEIVED
+
+LOWER_BOUND = (
+    "This is a lower bound of what a recogniser can do. These networks have never seen pictures protected in this way; "
+    "an adversary who trains on such pictures, which he makes of other people's faces with the same program, often "
+    "recognises far more. To measure that, make the program a defense plugin (docs/plugins.md) and run: "
+    "bench run standard (docs/standard.md). No number of photos shows that a protection is safe."
+)
+_NAMES = {"psnr": "PSNR", "ssim": "SSIM", "lpips": "LPIPS"}
+_ENOUGH = 0.5  # A share of strangers that is larger than this times the share of photos is no recognition of anybody.
+
+
+def percent(value: float | None) -> str:
+    """Return a share as a percentage; a dash if there is none."""
+    if value is None:
+        return "-"
+    return f"{100 * value:.0f} %" if value in (0, 1) or 0.1 <= value < 0.995 else f"{100 * value:.1f} %"
+
+
+def rate(fmr: float) -> str:
+    """Return a false match rate as a percentage, as it was asked for."""
+    return f"{100 * fmr:g} %"
+
+
+def count_of(share: Share) -> str:
+    """Return a share of photos as a count with its interval: ``12 (95 %: 8 to 15)``."""
+    if share.interval is None:
+        return f"{share.count} (no interval: {plural(share.people, 'person', 'people')})"
+    low, high = (round(bound * share.n) for bound in share.interval)
+    return f"{share.count} (95 %: {min(low, share.count)} to {max(high, share.count)})"
+
+
+def share_of(share: Share | None) -> str:
+    """Return a share in percent with its interval and N."""
+    if share is None:
+        return "-"
+    if share.interval is None:
+        return f"{percent(share.value)}, N {share.n}"
+    low, high = share.interval
+    return f"{percent(share.value)} ({100 * low:.0f} to {100 * high:.0f} %), N {share.n}"
+
+
+def way_of(way: WayFigures) -> str:
+    """Return the name of a way."""
+    where = ", the face taken from where it is in the original" if way.alignment == ORIGINAL else ""
+    return f"{way.preprocessing}{where}"
+
+
+def photos_of(figures: JudgeFigures, *, known: bool) -> str:
+    """Return how many photos of how many people are judged."""
+    photos = plural(figures.photos, "photo")
+    return f"{photos} of {plural(figures.people, 'person', 'people')}" if known else photos
+
+
+def verdict(figures: JudgeFigures, *, known: bool, reason: str) -> Iterator[str]:
+    """Yield the sentences about one judge; ``reason`` says why there is no threshold of the service."""
+    if figures.stand_in:
+        yield f"WARNING: {figures.judge} was {STAND_IN}."
+    photos, best, received = photos_of(figures, known=known), figures.best("service"), figures.received
+    if best is None or best.service is None:
+        yield f"Whether photos match their originals cannot be said: {reason}."
+    else:
+        yield (
+            f"Of {photos}, {count_of(best.service)} still match their original for this network after the best of "
+            f"{plural(len(figures.ways), 'preparation')} ({way_of(best)}), at an FMR of {rate(figures.fmr)}"
+            f"{_as_received(received)}. The threshold was set on {plural(figures.service_people, 'person', 'people')}; "
+            f"{_strangers(best.strangers_service)}."
+        )
+        yield from _no_recognition(best.service, best.strangers_service)
+    adversary = figures.best("adversary")
+    if adversary is not None and adversary.adversary is not None:
+        yield (
+            f"For an adversary who sets his threshold on protected pictures of other people, at the same FMR: "
+            f"{count_of(adversary.adversary)} of {adversary.adversary.n} ({way_of(adversary)}); "
+            f"{_strangers(adversary.strangers_adversary)}."
+        )
+    yield from _others(figures)
+    yield from _first(figures)
+
+
+def _as_received(way: WayFigures) -> str:
+    if way.service is None or way.preprocessing != AS_RECEIVED or way.alignment not in (OWN, GIVEN):
+        return ""
+    return f"; {count_of(way.service)} as received"
+
+
+def _strangers(share: float | None) -> str:
+    if share is None:
+        return "how often strangers match is not known"
+    return f"of pairs with a stranger, {percent(share)} match"
+
+
+def _no_recognition(share: Share, strangers: float | None) -> Iterator[str]:
+    if strangers is not None and share.value and strangers > _ENOUGH * share.value:
+        yield (
+            "But strangers match nearly as often: at this threshold the network takes these protected pictures for "
+            "anybody, and a match says little about the person."
+        )
+
+
+def _others(figures: JudgeFigures) -> Iterator[str]:
+    """Yield what is said about other photos of the same person."""
+    best = figures.best("other_adversary") or figures.best("other_service")
+    share = None if best is None else best.other_adversary or best.other_service
+    if best is not None and share is not None:
+        whose = "the adversary's" if best.other_adversary is not None else "the service's"
+        yield (
+            f"Another photo of the same person is matched in {share_of(share)} pairs at {whose} threshold "
+            f"({way_of(best)})."
+        )
+
+
+def _first(figures: JudgeFigures) -> Iterator[str]:
+    """Yield what is said about identification, which needs no threshold."""
+    best = figures.best("first")
+    if best is not None:
+        chance = best.first_chance * figures.photos
+        yield (
+            f"Searched among all originals, the right one comes first for {count_of(best.first)} of {best.first.n} "
+            f"({way_of(best)}); by chance it would be {chance:.1f}."
+        )
+    other = figures.best("first_other")
+    if other is not None and other.first_other is not None:
+        yield (
+            f"Without the very photo that was protected, the person comes first in {share_of(other.first_other)} "
+            f"({way_of(other)}); by chance {percent(other.first_other_chance)}."
+        )
+
+
+def faces(figures: JudgeFigures) -> Iterator[str]:
+    """Yield what is said about protected pictures in which no face is found."""
+    own = [way for way in figures.ways if way.alignment == OWN]
+    missing = figures.photos - own[0].faces if own else 0
+    if not missing:
+        return
+    yield (
+        f"In {missing} of {figures.photos} protected photos no single face is found. That is no success by itself: "
+        "another detector, or a person, may find it. Without a face these photos match nothing; so recognition is also "
+        "tried where the face is in the original, which no adversary knows exactly."
+    )
+
+
+def how_visible(found: Visibility) -> str:
+    """Return how visible the protection is."""
+    values = [f"{_NAMES[name]} {_metric(name, *three)}" for name, three in found.values.items()]
+    equal = (
+        f"; {plural(found.equal, 'face is', 'faces are')} equal to the original, pixel by pixel" if found.equal else ""
+    )
+    what = ", ".join(values) or "nothing could be measured"
+    return f"How visible the protection is, on the aligned face ({plural(found.n, 'photo')}): {what}{equal}."
+
+
+def _metric(name: str, median: float, low: float, high: float) -> str:
+    if name == "psnr":
+        return f"{median:.1f} dB ({low:.1f} to {high:.1f})"
+    return f"{median:.2f} ({low:.2f} to {high:.2f})"
+
+
+def counted(group: LeftOut, *, names: bool, most: int = 10) -> str:
+    """Return what was left out as a count, with the first names if ``names``."""
+    text = f"{group.what}: {len(group.names)}"
+    if not names:
+        return text
+    more = f", and {len(group.names) - most} more" if len(group.names) > most else ""
+    return f"{text} ({', '.join(group.names[:most])}{more})"
