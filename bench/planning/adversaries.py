@@ -140,7 +140,8 @@ class Adversaries:
     @remembered
     def uploads(self, attack: Component) -> int:
         """Return how many uploads of each face an attack receives."""
-        return self.instances.of(attack).uploads
+        found: int = self.instances.of(attack).uploads
+        return found
 
     @remembered
     def knowledge(self, attack: Component) -> int:
