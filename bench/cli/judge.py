@@ -115,8 +115,8 @@ def _progress() -> OnProgress:
     terminal = sys.stderr.isatty()
 
     def show(what: str) -> None:
-        if terminal:
-            click.echo(f"\r\033[K{what} ..." if what else "\r\033[K", nl=False, err=True)
+        if terminal and what:
+            say(f"{what} ...", err=True)
 
     return show
 
