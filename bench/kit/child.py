@@ -53,11 +53,15 @@ class Request:
         registry = discover()
         found = [one for name in self.names for one in targets_named(name, registry)]
         found = found if self.names else all_targets(registry)
-        for target in found if not self.trust else ():
-            with contextlib.suppress(BenchError):  # The examination reports it.
+        for target in found:
+            try:
                 plugin = instantiate(target.cls, target.params, target.where)
-                if code := foreign_code(plugin):
-                    require_trust(target.where, [code])
+            except BenchError:
+                if target.params:  # Somebody has typed them.
+                    raise
+                continue
+            if not self.trust and (code := foreign_code(plugin)):
+                require_trust(target.where, [code])
         return found
 
 

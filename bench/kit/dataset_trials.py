@@ -17,8 +17,8 @@ from bench.kit.trials import Rows, Trial
 from bench.stages import contracts
 from bench.stages.repeatability import Results
 
-PAIRS = 20
-_FEWER = 10
+PAIRS = 12
+_FEWER = 6
 _SHOWN = 64  # images of a split that are looked at
 
 

@@ -160,14 +160,16 @@ class Examination:
             try:
                 instantiate(cls, {**_others(cls, params, f.name), f.name: f.default}, where)
             except SuiteError as error:
-                raise BrokenError(f"a default of {f.name} that a suite could set", str(error)) from None
+                if str(error).startswith(f"{where}.{f.name}:"):  # Others are about parameters that have no default.
+                    raise BrokenError(f"a default of {f.name} that a suite could set", str(error)) from None
         try:
             self.plugin = instantiate(cls, params, where)
         except SuiteError as error:
-            if params or "has no default" not in str(error):
+            if params:
                 raise
-            self.stopped = f"a parameter has no default; name one: bench check '{self.target.name},PARAMETER=VALUE'"
-            raise NotAskedError(f"{error}") from None
+            self.stopped = "it has no default parameters that build"
+            remedy = f"name some: bench check '{self.target.name},PARAMETER=VALUE'"
+            raise NotAskedError(f"{self.stopped} ({error}); {remedy}") from None
         try:
             canonical({f.name: getattr(self.plugin, f.name) for f in dataclasses.fields(cls)})
         except PluginError as error:

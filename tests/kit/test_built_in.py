@@ -22,7 +22,10 @@ SMALL = {
 }
 # Components that need a file or a package that is not everywhere, or parameters that have no default.
 MAY_BE_MISSING = {"dataset", "training_set", "model", "metric", "attack"}
-IN_ANOTHER_PROCESS = {"noise", "attribute-probe", "ssim", "zoo-mobilenet", "synth-lfw", "synth-training"}
+IN_ANOTHER_PROCESS = {"noise", "attribute-probe", "ssim"}
+# Components that draw or learn for minutes whatever their parameters; `bench check NAME` checks them.
+LONG = {"attributes-adapted", "averaged", "restored", "synth-agedb30", "synth-calfw", "synth-cfp-ff", "synth-lfw"}
+LONG |= {"synth-training", "synth-training-judges"}
 
 
 @pytest.mark.slow
@@ -31,6 +34,8 @@ def test_it_passes(kind: str, name: str, monkeypatch: pytest.MonkeyPatch) -> Non
     def not_asked(*_: object) -> None:
         raise NotAskedError("one component of each kind is enough: starting a process takes seconds")
 
+    if name in LONG:
+        pytest.skip("takes minutes")
     if name not in IN_ANOTHER_PROCESS:
         monkeypatch.setattr("bench.kit.examine.results_elsewhere", not_asked)
     text = f"{name},{SMALL[name]}" if name in SMALL else name
