@@ -36,11 +36,11 @@ def check(names: tuple[str, ...], every: bool, here: bool, timeout_s: float | No
       bench check 'pmt,steps=2'      # tiny parameters, for a plugin that takes long
       bench check my-cloak --here    # stops at your breakpoint()
     """
-    from bench.kit.child import TIMEOUT_S, Request, checked_apart
+    from bench.kit.child import TIMEOUT_S, KitRequest, checked_apart
 
     if bool(names) == every:
         raise click.UsageError("expected a NAME to check, or --all" + (", not both" if every else ""))
-    request = Request(names=names, trust=trust)
+    request = KitRequest(names=names, trust=trust)
     results = _here(request.targets()) if here else checked_apart(request, timeout_s or TIMEOUT_S)
     found = list(_shown(results, as_json=as_json))
     if as_json:

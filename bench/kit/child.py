@@ -39,7 +39,7 @@ _ENDS = 3.0  # seconds in which a process that is ended writes where it was
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
+class KitRequest:
     """What is checked: components by their ``names`` as the command line takes them, none for all.
 
     ``trust``: code outside the installed plugins that parameters name may run.
@@ -76,7 +76,7 @@ class Told:
     error: BenchError | None = None
 
 
-def checked_apart(request: Request, timeout_s: float = TIMEOUT_S) -> Iterator[KitResult]:
+def checked_apart(request: KitRequest, timeout_s: float = TIMEOUT_S) -> Iterator[KitResult]:
     """Yield what is found about each component of a request, from a child process that has ``timeout_s`` seconds for
     each. Raise an error of bench if there is no such component, or if plugins cannot even be imported."""
     skip, total = 0, 1
@@ -100,7 +100,7 @@ def checked_apart(request: Request, timeout_s: float = TIMEOUT_S) -> Iterator[Ki
 class _Child:
     """One child process, and what it has told so far."""
 
-    def __init__(self, request: Request, skip: int, log: Path, timeout_s: float) -> None:
+    def __init__(self, request: KitRequest, skip: int, log: Path, timeout_s: float) -> None:
         self.log, self.timeout_s = log, timeout_s
         self.targets: Sequence[tuple[str, str]] = ()
         self.check = ""
@@ -183,7 +183,7 @@ def _code(code: int | None) -> str:
 
 
 def _serve(
-    request: Request, skip: int, log: Path, environment: Mapping[str, str], path: Sequence[str], pipe: Connection
+    request: KitRequest, skip: int, log: Path, environment: Mapping[str, str], path: Sequence[str], pipe: Connection
 ) -> None:
     """The work of the child."""
     os.environ.clear()

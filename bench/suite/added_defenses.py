@@ -14,7 +14,7 @@ from bench.core.parsing import is_unicode
 from bench.core.text import shortened, spelling
 from bench.registry.components import instantiate
 from bench.registry.discovery import Registry
-from bench.suite.expand import full_references
+from bench.suite.expand import full_references, reference_words
 from bench.suite.overrides import toml_value
 from bench.suite.tables import Reference
 
@@ -79,31 +79,62 @@ def check_defenses(added: Sequence[AddedDefense], registry: Registry) -> None:
                     instantiate(registration.cls, one.passed, one.where)
 
 
-def add_defenses(raw: dict[str, Any], added: Sequence[AddedDefense]) -> None:
-    """Add defenses to every experiment of a suite that does not ask for them already.
+def add_defenses(raw: dict[str, Any], added: Sequence[AddedDefense]) -> tuple[str, ...]:
+    """Add defenses to every experiment of a suite that does not ask for them already, and return their labels.
 
-    A defense has one label in all experiments: the one of its table, or its name with its parameters, marked where the
-    suite uses this label for something else.
+    A defense has one label in all experiments: the one of its table, else the one under which the suite asks for it in
+    other experiments, else its name with its parameters, marked where the suite uses this label for something else.
+    Raise `SuiteError`, which names the option, for a label of its table that the suite uses for something else.
     """
     tables = [table for table in _experiments(raw) if isinstance(table.get("defenses"), list)]
+    made: list[str] = []
     for table in added:
-        label = table.get("label", _default_label(table))
-        missing = [own["defenses"] for own in tables if not any(asks(table, d) for d in own["defenses"])]
-        if "label" not in table and any(spelling(label) in map(_label, defenses) for defenses in missing):
-            label = f"{label} (added)"
-        for defenses in missing:
-            defenses.append({**table, "label": label})
+        missing = [own for own in tables if not any(asks(table, d) for d in own["defenses"])]
+        entry = _labelled(table, tables, missing)
+        for own in missing:
+            own["defenses"].append(entry)
+        made += [full.label for full in full_references("defense", entry, "--defense")] if missing else []
+    return tuple(dict.fromkeys(made))
+
+
+def _labelled(
+    table: AddedDefense, experiments: Sequence[dict[str, Any]], missing: Sequence[dict[str, Any]]
+) -> AddedDefense:
+    """Return the table of an added defense, with the label that it gets in the experiments that lack it."""
+    if "label" in table:
+        if taken := _taken(table, missing):
+            raise SuiteError(
+                f"--defense {shortened(table['plugin'])}.label: {taken} calls another defense "
+                f"{shortened(str(table['label']))!r}; give this one another label"
+            )
+        return table
+    own = [defense for experiment in experiments for defense in experiment["defenses"] if asks(table, defense)]
+    labels = [defense["label"] for defense in own if isinstance(defense, dict) and "label" in defense]
+    default = reference_words(table)
+    for label in (*labels[:1], default):
+        if not _taken({**table, "label": label}, missing):
+            return {**table, "label": label}
+    return {**table, "label": f"{default} (added)"}
+
+
+def _taken(table: AddedDefense, experiments: Sequence[dict[str, Any]]) -> str | None:
+    """Return the first experiment in which another defense has a label of this one; None if there is none."""
+    wanted = _spelt(table, "--defense")
+    for experiment in experiments:
+        where = f"experiment {experiment.get('name')!r}"
+        if any(wanted & _spelt(defense, where) for defense in experiment["defenses"]):
+            return where
+    return None
+
+
+def _spelt(reference: Reference, where: str) -> set[str]:
+    """Return the labels for which an entry of an axis stands, as they are compared."""
+    return {spelling(full.label) for full in full_references("defense", reference, where)}
 
 
 def _experiments(raw: dict[str, Any]) -> Iterator[dict[str, Any]]:
     found = raw.get("experiment")
     yield from (table for table in (found if isinstance(found, list) else ()) if isinstance(table, dict))
-
-
-def _default_label(table: dict[str, Any]) -> str:
-    """Return the label of a defense without one: its name, with its parameters as in the label of a grid."""
-    words = ", ".join(f"{k} {v}" for k, v in table.items() if k not in ("plugin", "grid", "on_stand_ins"))
-    return f"{table['plugin']} {words}".strip()
 
 
 def asks(table: AddedDefense, reference: Reference) -> bool:
@@ -113,9 +144,3 @@ def asks(table: AddedDefense, reference: Reference) -> bool:
     if "label" not in asked:
         own.pop("label", None)
     return own == asked
-
-
-def _label(reference: Any) -> str:
-    if isinstance(reference, dict):
-        return spelling(str(reference.get("label", reference.get("plugin"))))
-    return spelling(str(reference))
