@@ -1,7 +1,8 @@
-"""The first line of a report whose suite names a standard suite: what that suite says of the same defenses.
+"""What a standard suite says of the same defenses, for the first screen of a report whose suite names one.
 
 The questions of a paper may be those of adversaries who never saw the defense, so its report first tells what stronger
-ones find. The line is read from the reference run of the standard suite, if there is one.
+ones find: which defense is best under the standard suite, its leakage, and the command that computes it again. All of it
+is read from the reference run of the standard suite, if there is one.
 """
 
 from __future__ import annotations
@@ -14,15 +15,18 @@ from bench.analysis.rows import Rows
 from bench.analysis.tables.assessed_defense import LEAKAGE, AssessedDefense
 from bench.analysis.tables.recommendation import recommendations
 from bench.core.text import joined_labels
-from bench.report.page.verdict_words import power, what_leaks
+from bench.report.page.recommendation import command_again
+from bench.report.page.verdict_words import headline, power, what_leaks
 from bench.store.reference import find_reference
 
 
 @dataclass(frozen=True, kw_only=True)
 class StandardLine:
-    """The line: its words, and the command that computes it if it is not known."""
+    """The words, the ``evidence`` of the best defense (its leakage with interval and N, as text), and the command that
+    computes it, again or for the first time."""
 
     words: str
+    evidence: str = ""
     command: str = ""
 
 
@@ -35,10 +39,8 @@ def quoted(rows: Rows) -> StandardLine | None:
     own = (c for c in rows.cells if not c.clean and c.control is None)
     plugins = list(dict.fromkeys(c.plugin for c in own if c.authorised_models and c.upload == "images"))
     reference = find_reference(version)
-    said = [] if reference is None else _said(Rows(reference), plugins)
-    if said:
-        words = f"Under {version}, which also asks adversaries who know the defense: {'; '.join(said)}."
-        return StandardLine(words=words)
+    if reference is not None and (line := _of_reference(Rows(reference), version, plugins)):
+        return line
     options = [word for plugin in plugins for word in ("--defense", plugin)]
     return StandardLine(
         words=f"What {version}, the suite with adversaries who know the defense, says of {joined_labels(plugins)} is "
@@ -47,11 +49,23 @@ def quoted(rows: Rows) -> StandardLine | None:
     )
 
 
-def _said(rows: Rows, plugins: Sequence[str]) -> list[str]:
-    """Return a clause for each defense of a reference run that one of these plugins provides."""
+def _of_reference(rows: Rows, version: str, plugins: Sequence[str]) -> StandardLine | None:
+    """Return the line that a reference run gives; None if it has no defense that one of these plugins provides."""
     labels = {c.defense for c in rows.cells if c.plugin in plugins and c.control is None}
-    entries = [e for found in recommendations(rows) for e in found.protections]
-    return [_clause(entry) for entry in entries if entry.name in labels]
+    found = recommendations(rows)
+    said = [_clause(e) for one in found for e in one.protections if e.name in labels]
+    if not said:
+        return None
+    words = f"Under {version}, which also asks adversaries who know the defense: {'; '.join(said)}."
+    first = next((one for one in found if one.best is not None), None)
+    if first is None or first.best is None:
+        return StandardLine(words=words)
+    leakage = first.best.leakage
+    evidence = f"{first.best.name}: leakage {LEAKAGE.shown(leakage.value)} % "
+    evidence += f"({', '.join(filter(None, [LEAKAGE.span(leakage.low, leakage.high), f'N {leakage.support}']))})."
+    return StandardLine(
+        words=f"{words} {headline(first)}", evidence=evidence, command=command_again(rows, first.best)
+    )
 
 
 def _clause(entry: AssessedDefense) -> str:
