@@ -1,8 +1,9 @@
-"""The first line of the paper's report: what the standard suite says of the same defenses, or how to find out."""
+"""On the first screen of the paper's report: what the standard suite says of the same defenses, or how to find out."""
 
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -44,16 +45,17 @@ def test_the_line_quotes_the_reference_run(tmp_path: Path, monkeypatch: pytest.M
     run_of(tmp_path / "references" / "hard-7", {"version": "hard-7"}, of_reference)
     line = quoted(Rows(run_of(tmp_path / "run", {"standard": "hard-7"})))
     assert line is not None
-    assert line.command == ""
     assert line.words.startswith("Under hard-7, which also asks adversaries who know the defense: PMT: ")
+    assert re.fullmatch(r"PMT: leakage [\d.]+ % \([\d.]+–[\d.]+, N [\w, ]+\)\.", line.evidence), line.evidence
+    assert line.command.startswith("bench run suites/fake.toml ")
+    assert "--cell" in line.command
     assert "Noise" not in line.words.partition("PMT: ")[0]
 
 
-def test_the_page_begins_with_the_line(tmp_path: Path) -> None:
+def test_the_verdict_holds_the_line(tmp_path: Path) -> None:
     page = render(run_of(tmp_path / "run", {"standard": "hard-7"}))
-    line = page.index('id="standard"')
-    assert page.index("</h1>") < line < page.index('aria-label="Sections"')
-    assert "<code>bench run hard --defense pmt</code>" in page
+    assert page.index('class="ruling"') < page.index('id="standard"') < page.index("<figure")
+    assert '<pre class="command" tabindex="0">bench run hard --defense pmt</pre>' in page
     assert "<code>docs/standard.md</code>" in markup(page)  # A page opens nothing but its own parts.
 
 

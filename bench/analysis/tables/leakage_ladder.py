@@ -66,8 +66,8 @@ class LadderEntry:
 
     ``leaky``: the attack learned from the people on whom it is evaluated, so that it never counts. ``rebuilt``: the
     attack makes a picture of its own. ``remark`` is what else is to be said of the attack, empty for most: its attacker
-    failed its self-check or is weak, or the service does what it is meant to. ``counts``: none of these forbids to count
-    it. ``control``: the defense is a control of the run. ``links``: the attack links uploads.
+    failed its self-check or is weak, or the service does what it is meant to. ``counts``: nothing of this forbids to
+    count it. ``control``: the defense is a control of the run. ``links``: the attack links uploads.
     """
 
     experiment: str
@@ -193,7 +193,7 @@ def _matched(entry: LadderEntry) -> float:
 
 
 def _entry(
-    cells: Sequence[CellRow], comparisons: Sequence[BaselineComparison], remark: str, tested_too: bool
+    cells: Sequence[CellRow], comparisons: Sequence[BaselineComparison], remark: str, counts: bool
 ) -> LadderEntry:
     """Return the entry of one attack on one defense, from its cells."""
     first = cells[0]
@@ -209,7 +209,7 @@ def _entry(
         synthetic=any(c.synthetic for c in cells),
         comparisons=comparisons,
         remark=remark,
-        counts=tested_too and not first.leaky,
+        counts=counts,
         control=first.control is not None,
         links=first.outputs == "links",
     )
@@ -228,7 +228,7 @@ def _attack(first: CellRow, judged: Sequence[CellRow]) -> str:
 def counted(entries: Sequence[LadderEntry]) -> list[LadderEntry]:
     """Return the entries that count: attacks on protections, controls aside, that did not learn from the evaluated
     people and pass their self-check."""
-    return [e for e in entries if e.counts and e.kind != "clean" and not e.control]
+    return [e for e in entries if e.counts and not e.leaky and e.kind != "clean" and not e.control]
 
 
 def deceptive(entries: Sequence[LadderEntry]) -> list[LadderEntry]:

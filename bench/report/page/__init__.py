@@ -76,7 +76,7 @@ def render(results: RunResults, sections: Sequence[Section] = (), *, include_rea
         "judges": judges.sentence(rows),
         "shared_facts": judges.shared_facts(rows),
         "counted": COUNTED,
-        "claims": claims.claims(judged),
+        "claims": claims.claims(judged, rows.defense_names),
         "tally": claim_results.tally(judged),
         "bars": BARS,
         "facts": run_facts.facts(rows),

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from bench.analysis.rows import Rows
 from bench.analysis.table_model import Row, RowKind
-from bench.analysis.tables.ladder_comparisons import LABELS, PIXELS, RUNGS, BaselineComparison
+from bench.analysis.tables.ladder_comparisons import LABELS, PIXELS, BaselineComparison
 from bench.analysis.tables.leakage_ladder import (
     BOTH,
     MEANING,
@@ -74,9 +74,10 @@ class LadderSection:
     """The whole section.
 
     ``worst`` is the picture of the section, one line for each defense. ``columns`` are the comparisons of one row, for
-    the headings of the table; ``absent`` are the columns that no row has, with the reason. ``total`` attacks count; ``judged`` of them have both an SSIM and a match rate, and
-    ``deceptive`` are those that look safe by their pixels but leak the identity. ``corrected`` says for how many
-    comparisons the flags are corrected, ``families`` why the verdict may say something else.
+    the headings of the table; ``absent`` are the columns that no row has, with the reason. ``total`` attacks count;
+    ``judged`` of them have both an SSIM and a match rate, and ``deceptive`` are those that look safe by their pixels
+    but leak the identity. ``corrected`` says for how many comparisons the flags are corrected, ``families`` why the
+    verdict may say something else.
     """
 
     worst: Sequence[WorstCase]
@@ -110,7 +111,7 @@ def drawn(rows: Rows) -> LadderSection | None:
         climbed.setdefault(entry.defense, []).append((entry, marks))
     fair = counted(entries)
     return LadderSection(
-        worst=[_worst(defense, own) for defense, own in climbed.items()],
+        worst=[_worst(defense, own, list(dict.fromkeys(c.rung for c in columns))) for defense, own in climbed.items()],
         columns=columns,
         groups=groups,
         absent=[text for i in range(len(entries[0].comparisons)) if (text := _absent(entries, i))],
@@ -148,10 +149,14 @@ def _row(entry: LadderEntry, row: Row, marks: Sequence[LadderMark], name_experim
     )
 
 
-def _worst(defense: str, climbed: Sequence[tuple[LadderEntry, Sequence[LadderMark]]]) -> WorstCase:
+def _worst(
+    defense: str, climbed: Sequence[tuple[LadderEntry, Sequence[LadderMark]]], rungs: Sequence[str]
+) -> WorstCase:
     """Return the line of a defense in the picture: of the marks on a rung that of a leak, or else that of a value which
     is furthest to the right."""
-    own = [mark for entry, marks in climbed if entry.counts for mark in marks if mark.at is not None]
+    own = [
+        mark for entry, marks in climbed if entry.counts and not entry.leaky for mark in marks if mark.at is not None
+    ]
     first = climbed[0][0]
     return WorstCase(
         defense=defense,
@@ -163,7 +168,7 @@ def _worst(defense: str, climbed: Sequence[tuple[LadderEntry, Sequence[LadderMar
                 key=lambda mark: (mark.comparison.leaks is True, mark.at or 0.0),
                 default=None,
             )
-            for rung in RUNGS
+            for rung in rungs
         },
     )
 

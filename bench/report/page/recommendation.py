@@ -104,9 +104,10 @@ class RecommendationRow:
 
 @dataclass(frozen=True, kw_only=True)
 class RecommendationSection:
-    """What the section says about the defenses of one goal: headline, the ``best`` defense with its ``worst`` attack and
-    what chance gives there (``strangers``) as text, sentences, the command that computes its leakage again, one line per defense, and the plot (None without points) with its id ``chart``, its
-    legend ``looks`` and its text ``spoken``.
+    """What the section says about the defenses of one goal: headline, the ``best`` defense with its ``worst`` attack
+    and what chance gives there (``strangers``) as text, sentences, the command that computes its leakage again, one
+    line per defense, and the plot (None without points) with its id ``chart``, its legend ``looks`` and its text
+    ``spoken``.
 
     ``goal`` is the goal as a heading, empty if all defenses of the run have the usual one, recognition. ``repeats``
     says whether defenses and learners were repeated. ``baseline`` is the match rate that chance gives, as text.

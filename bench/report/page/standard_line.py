@@ -1,8 +1,8 @@
 """What a standard suite says of the same defenses, for the first screen of a report whose suite names one.
 
 The questions of a paper may be those of adversaries who never saw the defense, so its report first tells what stronger
-ones find: which defense is best under the standard suite, its leakage, and the command that computes it again. All of it
-is read from the reference run of the standard suite, if there is one.
+ones find: which defense is best under the standard suite, its leakage, and the command that computes it again. All of
+this is read from the reference run of the standard suite, if there is one.
 """
 
 from __future__ import annotations
@@ -63,9 +63,7 @@ def _of_reference(rows: Rows, version: str, plugins: Sequence[str]) -> StandardL
     leakage = first.best.leakage
     evidence = f"{first.best.name}: leakage {LEAKAGE.shown(leakage.value)} % "
     evidence += f"({', '.join(filter(None, [LEAKAGE.span(leakage.low, leakage.high), f'N {leakage.support}']))})."
-    return StandardLine(
-        words=f"{words} {headline(first)}", evidence=evidence, command=command_again(rows, first.best)
-    )
+    return StandardLine(words=f"{words} {headline(first)}", evidence=evidence, command=command_again(rows, first.best))
 
 
 def _clause(entry: AssessedDefense) -> str:

@@ -77,7 +77,9 @@ def adversaries(rows: Rows) -> ThresholdTable:
         "From the lowest to the highest of all attacks; in brackets the FMR that they realise on the people who are "
         f"scored, which is the chance level of a match. Leakage is measured at it.{''.join(notes)}"
     )
-    return ThresholdTable(title="Thresholds of adversaries", grid=_grid(["data set, defense", *models], made), about=about)
+    return ThresholdTable(
+        title="Thresholds of adversaries", grid=_grid(["data set, defense", *models], made), about=about
+    )
 
 
 _SCORED = (
