@@ -102,28 +102,32 @@ def test_an_address_opens_the_folded_part_that_it_names(
 ) -> None:
     page = tabs(paper_file, java_script_enabled=scripts)
     assert not is_open(page, place)
+    page.goto("about:blank")
     page.goto(f"{paper_file.as_uri()}#{place}")
-    page.reload()
     assert is_open(page, place)
     expect(page.locator(f"#{place}")).to_be_in_viewport()
 
 
 def test_a_link_opens_a_folded_part_again_after_it_was_closed(paper: Page) -> None:
     link = paper.locator("a[href='#judges']").first
-    paper.evaluate("document.querySelector('#judges').closest('details').open = false")
+    link.evaluate("(e) => e.closest('details').open = true")
     for _ in range(2):
-        link.evaluate("(e) => e.closest('details').open = true")
         link.click()
         expect(paper.locator("#judges")).to_be_in_viewport()
         paper.evaluate("document.querySelector('#judges').closest('details').open = false")
 
 
-def test_a_search_of_the_browser_opens_the_folded_part_that_it_finds(tabs: Tabs, paper_file: Path) -> None:
-    page = tabs(paper_file)
+def test_a_search_of_the_browser_opens_the_folded_part_that_it_finds(browser: Browser, paper_file: Path) -> None:
+    """A link to a text searches the page as a reader does; browsers follow such links on the web only."""
+    context = browser.new_context()
+    context.route("http://page.test/*", lambda r: r.fulfill(body=paper_file.read_text(), content_type="text/html"))
+    page = context.new_page()
+    page.goto("http://page.test/")
     assert not is_open(page, "methods")
     page.goto("about:blank")
-    page.goto(f"{paper_file.as_uri()}#:~:text=Definitions%2C%20sources%20and%20rows")
+    page.goto("http://page.test/#:~:text=Definitions")
     page.wait_for_function("document.querySelector('#methods').closest('details').open")
+    context.close()
 
 
 def test_print_opens_and_draws_everything_and_then_folds_it_again(paper: Page) -> None:

@@ -1,7 +1,7 @@
 // The contents and the folded parts of the page. Browsers open a folded part for a link or a search; where one does not,
 // this script does, and it opens everything for print. It also marks the entry of the contents that is being read.
 (() => {
-  /** Open the folded parts around the element that the address names, and scroll to it. */
+  // Open the folded parts around the element that the address names, and scroll to it.
   function reveal() {
     let target = null;
     try {
@@ -9,14 +9,13 @@
     } catch {
       return; // The address is not validly encoded, so it names nothing on the page.
     }
-    const folded = [];
-    for (let part = target?.closest("details"); part; part = part.parentElement.closest("details")) folded.push(part);
-    if (!folded.some((part) => !part.open)) return;
-    for (const part of folded) part.open = true;
-    target.scrollIntoView();
+    let part = target?.closest("details");
+    if (!part) return;
+    for (; part; part = part.parentElement.closest("details")) part.open = true;
+    target.scrollIntoView({ behavior: "instant" });
   }
   addEventListener("hashchange", reveal);
-  reveal();
+  addEventListener("load", reveal); // The scripts have changed the height of the page since the browser scrolled.
   // A link to the address that is already shown changes nothing, and its part may have been closed since.
   document.addEventListener("click", (event) => {
     if (event.target.closest?.("a[href^='#']")) setTimeout(reveal);
@@ -32,27 +31,31 @@
     closed = [];
   });
 
+  // The section that is being read is the last one that begins in the upper part of the window, or at the end of the
+  // page the last one.
+  const UPPER = 0.4;
   const nav = document.querySelector("nav");
-  const links = new Map([...nav.querySelectorAll("a")].map((link) => [link.hash.slice(1), link]));
-  const shown = new Set();
+  const links = [...nav.querySelectorAll("a")];
+  const sections = links.map((link) => document.getElementById(link.hash.slice(1)));
   let current = null;
+  let waiting = false;
   function mark() {
-    const section = [...document.querySelectorAll("main > section")].find((each) => shown.has(each));
-    const link = section && links.get(section.id);
-    if (!link || link === current) return;
+    waiting = false;
+    const begun = sections.filter((section) => section.getBoundingClientRect().top < UPPER * innerHeight).length;
+    const atEnd = scrollY + innerHeight >= document.documentElement.scrollHeight - 2;
+    const link = links[atEnd && scrollY ? links.length - 1 : Math.max(0, begun - 1)];
+    if (link === current) return;
     current?.removeAttribute("aria-current");
     link.setAttribute("aria-current", "true");
     current = link;
-    const box = link.getBoundingClientRect();
-    const room = nav.getBoundingClientRect();
+    const [box, room] = [link.getBoundingClientRect(), nav.getBoundingClientRect()];
     nav.scrollBy(box.left - room.left - (room.width - box.width) / 2, box.top - room.top - (room.height - box.height) / 2);
   }
-  const seen = new IntersectionObserver(
-    (entries) => {
-      for (const { target, isIntersecting } of entries) shown[isIntersecting ? "add" : "delete"](target);
-      mark();
-    },
-    { rootMargin: "-20% 0px -60% 0px" },
-  );
-  for (const section of document.querySelectorAll("main > section")) seen.observe(section);
+  function markSoon() {
+    if (!waiting) requestAnimationFrame(mark);
+    waiting = true;
+  }
+  addEventListener("scroll", markSoon, { passive: true });
+  addEventListener("resize", markSoon);
+  mark();
 })();
