@@ -45,11 +45,11 @@ def test_the_line_quotes_the_reference_run(tmp_path: Path, monkeypatch: pytest.M
     run_of(tmp_path / "references" / "hard-7", {"version": "hard-7"}, of_reference)
     line = quoted(Rows(run_of(tmp_path / "run", {"standard": "hard-7"})))
     assert line is not None
-    assert line.words.startswith("Under hard-7, which also asks adversaries who know the defense: PMT: ")
+    assert line.words.startswith("Under hard-7, which also asks adversaries who know the defense: Use PMT: no ")
     assert re.fullmatch(r"PMT: leakage [\d.]+ % \([\d.]+–[\d.]+, N [\w, ]+\)\.", line.evidence), line.evidence
     assert line.command.startswith("bench run suites/fake.toml ")
     assert "--cell" in line.command
-    assert "Noise" not in line.words.partition("PMT: ")[0]
+    assert "Noise" not in line.words
 
 
 def test_the_verdict_holds_the_line(tmp_path: Path) -> None:

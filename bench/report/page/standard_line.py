@@ -53,17 +53,21 @@ def _of_reference(rows: Rows, version: str, plugins: Sequence[str]) -> StandardL
     """Return the line that a reference run gives; None if it has no defense that one of these plugins provides."""
     labels = {c.defense for c in rows.cells if c.plugin in plugins and c.control is None}
     found = recommendations(rows)
-    said = [_clause(e) for one in found for e in one.protections if e.name in labels]
-    if not said:
+    of_run = [e for one in found for e in one.protections if e.name in labels]
+    if not of_run:
         return None
-    words = f"Under {version}, which also asks adversaries who know the defense: {'; '.join(said)}."
-    first = next((one for one in found if one.best is not None), None)
-    if first is None or first.best is None:
-        return StandardLine(words=words)
-    leakage = first.best.leakage
-    evidence = f"{first.best.name}: leakage {LEAKAGE.shown(leakage.value)} % "
-    evidence += f"({', '.join(filter(None, [LEAKAGE.span(leakage.low, leakage.high), f'N {leakage.support}']))})."
-    return StandardLine(words=f"{words} {headline(first)}", evidence=evidence, command=command_again(rows, first.best))
+    start = f"Under {version}, which also asks adversaries who know the defense:"
+    best, answer = next(((one.best, headline(one)) for one in found if one.best is not None), (None, ""))
+    said = "; ".join(_clause(e) for e in of_run if e is not best)
+    said = f"{said}." if said else ""
+    if best is None:
+        return StandardLine(words=f"{start} {said}")
+    basis = [LEAKAGE.span(best.leakage.low, best.leakage.high), f"N {best.leakage.support}"]
+    return StandardLine(
+        words=" ".join(filter(None, [start, answer, said])),
+        evidence=f"{best.name}: leakage {LEAKAGE.shown(best.leakage.value)} % ({', '.join(filter(None, basis))}).",
+        command=command_again(rows, best),
+    )
 
 
 def _clause(entry: AssessedDefense) -> str:
