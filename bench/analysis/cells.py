@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, cast, get_args
 
 import pandas as pd
@@ -131,11 +131,7 @@ class CellRow:
 
 def cell_row_of(row: Mapping[Any, Any]) -> CellRow:
     """Return the object of a row, whose sets of models are tuples."""
-
-    def text(name: str) -> str | None:
-        value = row.get(name)
-        return None if value is None or value is pd.NA or value != value else str(value)
-
+    text = partial(_text, row)
     defense, attack = _defense_and_attack(text("components") or "[]")
     return CellRow(
         cell=str(row["cell"]),
@@ -190,6 +186,12 @@ def cell_row_of(row: Mapping[Any, Any]) -> CellRow:
         threshold_note=text("threshold_note") or "",
         protect=tuple(json.loads(text("protect") or "[]")),
     )
+
+
+def _text(row: Mapping[Any, Any], name: str) -> str | None:
+    """Return a value of a row as text; None where it is missing."""
+    value = row.get(name)
+    return None if value is None or value is pd.NA or value != value else str(value)
 
 
 def _goal(found: str | None) -> Goal:

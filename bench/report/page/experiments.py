@@ -21,6 +21,7 @@ from bench.report.charts.theme import NEUTRAL, file_name, swatch
 from bench.report.charts.utility_privacy import charts, settings
 from bench.report.page import run_facts
 from bench.report.page.dot_plot import DotPlotLine, lines
+from bench.report.page.face_strip import strip
 from bench.report.page.face_wall import Wall, walls
 from bench.report.page.headlines import HeadlineAnswer, answers, attribute_answers, reconstruction_answers
 from bench.report.page.image_budget import Album
@@ -115,6 +116,11 @@ class ExperimentSection:
         if self.charts:
             return "charts"
         return "faces" if self.wall.shelves else None
+
+    @property
+    def strip(self) -> Wall:
+        """The first face of its wall, which must have one."""
+        return strip(self.wall)
 
     @property
     def heading(self) -> str:

@@ -7,7 +7,7 @@ As in the paper's Figures 6 and 7, each row is a face, and each column a defense
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -22,7 +22,6 @@ from bench.report.page.image_budget import Album, is_png
 
 ATTACKS = 4  # If an experiment has more attacks that reconstruct images, a wall shows a choice of them.
 COLUMNS = 24  # The most columns of a wall.
-STRIP = 8  # The most columns of the one row of a wall that is shown before the wall is opened.
 _SSIM = TableMetric(label="SSIM", digits=3)
 _COSINE = TableMetric(label="cosine", digits=2)
 Caption = tuple[str, str, str]
@@ -113,21 +112,6 @@ class Wall:
     about: str = ""
     legend: str = ""
     notes: Sequence[str] = ()
-
-    @property
-    def strip(self) -> Wall:
-        """The wall of the first face alone, with at most `STRIP` columns, none of an attack that learnt from the people
-        that are shown: those of protections first, and of each defense the upload and the attack that comes first."""
-        place: dict[int, tuple[bool, int]] = {}
-        seen: dict[tuple[str, str], int] = {}
-        for i, column in enumerate(self.columns):
-            if column.leaky:
-                continue
-            rank = seen[column.defense, column.authorised] = seen.get((column.defense, column.authorised), -1) + 1
-            place[i] = (column.control or any(c.clean for c in column.cells), rank)
-        chosen = sorted(sorted(place, key=lambda i: place[i])[:STRIP])
-        rows = [replace(row, faces=[row.faces[i] for i in chosen]) for row in self.shelves[0].rows[:1]]
-        return replace(self, columns=[self.columns[i] for i in chosen], shelves=[replace(self.shelves[0], rows=rows)])
 
 
 def walls(rows: Rows, experiments: Sequence[Sequence[str]], include_real: bool, album: Album) -> dict[str, Wall]:
