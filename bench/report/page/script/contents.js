@@ -37,6 +37,13 @@
   const nav = document.querySelector("nav");
   const links = [...nav.querySelectorAll("a")];
   const sections = links.map((link) => document.getElementById(link.hash.slice(1)));
+  // Scroll the contents alone, so that one of its links is in the middle.
+  function center(link) {
+    const [box, room] = [link.getBoundingClientRect(), nav.getBoundingClientRect()];
+    nav.scrollBy(box.left - room.left - (room.width - box.width) / 2, box.top - room.top - (room.height - box.height) / 2);
+  }
+  nav.addEventListener("focusin", (event) => center(event.target));
+
   let current = null;
   let waiting = false;
   function mark() {
@@ -48,8 +55,7 @@
     current?.removeAttribute("aria-current");
     link.setAttribute("aria-current", "true");
     current = link;
-    const [box, room] = [link.getBoundingClientRect(), nav.getBoundingClientRect()];
-    nav.scrollBy(box.left - room.left - (room.width - box.width) / 2, box.top - room.top - (room.height - box.height) / 2);
+    center(link);
   }
   function markSoon() {
     if (!waiting) requestAnimationFrame(mark);
