@@ -94,6 +94,12 @@ class Tabs:
             self.contexts.pop().close()
 
 
+def unfold(page: Page, inside: str = "body") -> Page:
+    """Open all folded parts of the page that are inside the elements of a selector."""
+    page.evaluate("(s) => document.querySelectorAll(`:is(${s}) details`).forEach((d) => { d.open = true; })", inside)
+    return page
+
+
 def keep(page: Page, test: str, name: str = "") -> Path:
     """Store a picture of the whole page among the test artifacts, named after the test."""
     file = re.sub(r"[^\w.=-]+", "-", "-".join(filter(None, (test, name)))).strip("-")

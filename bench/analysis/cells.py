@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, cast, get_args
 
 import pandas as pd
 
+from bench.analysis.enhancement_names import spelled_out
 from bench.analysis.table_model import Role
 from bench.core.domain import Control, Goal
 from bench.core.text import set_label
@@ -22,19 +23,19 @@ CLEAN = "identity"  # The defense plugin that uploads the face unchanged.
 class CellRow:
     """One row of ``cells.parquet``.
 
-    ``plugin`` and ``params`` belong to the defense; the parameters are the effective ones. ``via`` is the label of the
-    attack that ran first, empty if there was none. ``evaluated`` is the label of the evaluated model, empty if no model
-    evaluates the cell. ``run`` is the name of the run, where several runs are read together. ``protect`` are the keys
-    of the stages in which the client protects faces. ``people_of`` is `Dataset.people_of`, by default the data set.
-    ``learner_overlap`` and ``training_overlap`` are those of `bench.core.domain.Cell`; None also where an older version
-    of bench did not record them. ``goal`` is what the defense is for, ``protects`` the side of pairs that is protected,
-    ``surrogates`` the models that the client used in place of unknown ones, and ``bound`` its formal guarantee as JSON,
-    empty if it gives none. ``unstable`` says what differed when the host protected some faces again, and
-    ``attack_unstable`` what differed when it attacked some again. ``control`` says
-    what the tester must find if the defense is a control (`bench.Defense`), and is None for all others. ``knowledge``
-    is how much the adversary knows (an index of `bench.core.domain.KNOWLEDGE`), and ``suite_version`` the version of
-    the suite; None where they are not recorded. ``threshold_note`` is a remark on the adversary's threshold, empty if
-    there is none.
+    ``defense`` is the name of the defense for readers; ``label``, ``plugin`` and ``params`` are those that the suite
+    gives it: rows of samples name it by the label, and the parameters are the effective ones. ``via`` is the label of
+    the attack that ran first, empty if there was none. ``evaluated`` is the label of the evaluated model, empty if no
+    model evaluates the cell. ``run`` is the name of the run, where several runs are read together. ``protect`` are the
+    keys of the stages in which the client protects faces. ``people_of`` is `Dataset.people_of`, by default the data
+    set. ``learner_overlap`` and ``training_overlap`` are those of `bench.core.domain.Cell`; None also where an older
+    version of bench did not record them. ``goal`` is what the defense is for, ``protects`` the side of pairs that is
+    protected, ``surrogates`` the models that the client used in place of unknown ones, and ``bound`` its formal
+    guarantee as JSON, empty if it gives none. ``unstable`` says what differed when the host protected some faces again,
+    and ``attack_unstable`` what differed when it attacked some again. ``control`` says what the tester must find if the
+    defense is a control (`bench.Defense`), and is None for all others. ``knowledge`` is how much the adversary knows
+    (an index of `bench.core.domain.KNOWLEDGE`), and ``suite_version`` the version of the suite; None where they are not
+    recorded. ``threshold_note`` is a remark on the adversary's threshold, empty if there is none.
     """
 
     cell: str
@@ -87,6 +88,7 @@ class CellRow:
     control: Control | None = None
     suite_version: str | None = None
     threshold_note: str = ""
+    label: str = ""
 
     @property
     def clean(self) -> bool:
@@ -116,7 +118,12 @@ class CellRow:
     @property
     def upload_key(self) -> tuple[str, str, str, str, int, str]:
         """The values of the columns `UPLOAD`, by which the rows of this cell in ``samples/images`` are found."""
-        return self.experiment, self.dataset, self.defense, self.authorised, self.repeat, self.picture
+        return self.experiment, self.dataset, self.recorded, self.authorised, self.repeat, self.picture
+
+    @property
+    def recorded(self) -> str:
+        """The label of the defense in the suite and in the rows of samples."""
+        return self.label or self.defense
 
 
 """A column of images, and the people whom they show: ``(n,)`` each."""
@@ -124,11 +131,7 @@ class CellRow:
 
 def cell_row_of(row: Mapping[Any, Any]) -> CellRow:
     """Return the object of a row, whose sets of models are tuples."""
-
-    def text(name: str) -> str | None:
-        value = row.get(name)
-        return None if value is None or value is pd.NA or value != value else str(value)
-
+    text = partial(_text, row)
     defense, attack = _defense_and_attack(text("components") or "[]")
     return CellRow(
         cell=str(row["cell"]),
@@ -137,7 +140,8 @@ def cell_row_of(row: Mapping[Any, Any]) -> CellRow:
         dataset=str(row["dataset"]),
         dataset_stands_in_for=text("dataset_stands_in_for"),
         synthetic=bool(row["synthetic"]),
-        defense=str(row["defense"]),
+        defense=spelled_out(str(row["defense"]), text("table")),
+        label=str(row["defense"]),
         plugin=str(defense.get("name", "")),
         authorised=set_label(row["authorised"]),
         authorised_models=row["authorised"],
@@ -182,6 +186,12 @@ def cell_row_of(row: Mapping[Any, Any]) -> CellRow:
         threshold_note=text("threshold_note") or "",
         protect=tuple(json.loads(text("protect") or "[]")),
     )
+
+
+def _text(row: Mapping[Any, Any], name: str) -> str | None:
+    """Return a value of a row as text; None where it is missing."""
+    value = row.get(name)
+    return None if value is None or value is pd.NA or value != value else str(value)
 
 
 def _goal(found: str | None) -> Goal:

@@ -30,6 +30,7 @@ from bench.suite.claims import CELL_AXES, LEVELS, Axis, ClaimTable, SideTable
 Outcome = Literal["holds", "does not hold", "not measured"]
 OUTCOMES: Sequence[Outcome] = ("holds", "does not hold", "not measured")
 AxisPoint = Mapping[Axis, str | float]
+_FIELDS: Mapping[str, str] = {"defense": "label"}  # the field of a cell for an axis
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,7 +162,8 @@ def _points(rows: Rows, claim: ClaimTable) -> list[AxisPoint]:
 def _found(rows: Rows, claim: ClaimTable, axis: Axis) -> list[str]:
     """Return the values of an axis in the cells of the sides that vary along it, in the suite's order."""
     following = [side for _, side in claim.sides if side.follows(axis)]
-    return list(dict.fromkeys(getattr(c, axis) for side in following for c in _cells(rows, claim, side, {})))
+    cells = [c for side in following for c in _cells(rows, claim, side, {})]
+    return list(dict.fromkeys(getattr(c, _FIELDS.get(axis, axis)) for c in cells))
 
 
 def _of_another_role(rows: Rows, claim: ClaimTable, at: AxisPoint) -> bool:
@@ -178,9 +180,9 @@ def _cells(rows: Rows, claim: ClaimTable, side: SideTable, at: AxisPoint) -> lis
         where["role"] = side.role
     for axis in CELL_AXES:
         if axis in at and side.follows(axis):
-            where[axis] = at[axis]
+            where[_FIELDS.get(axis, axis)] = at[axis]
         elif (listed := side.listed(axis)) is not None:
-            where[axis] = listed
+            where[_FIELDS.get(axis, axis)] = listed
     return select(rows, **where)
 
 
@@ -311,21 +313,27 @@ def verdict_rows(verdicts: Sequence[ClaimVerdict]) -> list[list[str]]:
     ]
 
 
-def verdict_parts(verdict: ClaimVerdict) -> Iterator[str]:
+def verdict_parts(verdict: ClaimVerdict, names: Mapping[str, str] | None = None) -> Iterator[str]:
     """Yield the parts of a verdict as text: the outcome, the number of comparisons that hold, the reason, and notes."""
     shown, count = verdict.decisive, len(verdict.comparisons)
     doubt = {True: " (clear)", False: " (within the interval)", None: ""}[shown.clear]
     yield verdict.outcome + doubt
     if count > 1:
-        yield f"in {verdict.held} of {count} comparisons; shown: {where(shown.at)}"
+        yield f"in {verdict.held} of {count} comparisons; shown: {where(shown.at, names)}"
     if verdict.reason:
         yield verdict.reason
     yield from dict.fromkeys(f.note for f in (shown.left, shown.right) if f.note)
 
 
-def where(at: AxisPoint) -> str:
-    """Return a point of the axes as text, such as ``lfw, sigma 0.1``."""
-    return ", ".join(f"{axis} {value:g}" if isinstance(value, float) else str(value) for axis, value in at.items())
+def where(at: AxisPoint, names: Mapping[str, str] | None = None) -> str:
+    """Return a point of the axes as text, such as ``lfw, sigma 0.1``; ``names``: see `side_name`."""
+    return ", ".join(
+        f"{axis} {value:g}" if isinstance(value, float) else _named(axis, value, names) for axis, value in at.items()
+    )
+
+
+def _named(axis: Axis, value: str, names: Mapping[str, str] | None) -> str:
+    return names.get(value, value) if names and axis == "defense" else value
 
 
 def _shown(verdict: ClaimVerdict, side: SideTable | float, found: Measurement) -> str:
@@ -340,14 +348,15 @@ def _shown(verdict: ClaimVerdict, side: SideTable | float, found: Measurement) -
     return f"{name}: {value} (N {found.support}{span})"
 
 
-def side_name(side: SideTable, at: AxisPoint) -> str:
-    """Return the name of a side at a point: the labels of the suite that select its cells."""
-    names: list[str] = []
+def side_name(side: SideTable, at: AxisPoint, names: Mapping[str, str] | None = None) -> str:
+    """Return the name of a side at a point: the labels of the suite that select its cells. ``names`` are the names of
+    defenses for readers, by label."""
+    found: list[str] = []
     axes: Sequence[Axis] = ("defense", "attack", "evaluated", *LEVELS)
     for axis in axes:
         values = [at[axis]] if axis in at and side.follows(axis) else side.listed(axis) or []
-        names += [f"{axis} {v:g}" if isinstance(v, float) else v for v in values if v != ""]
-    return ", ".join([*names, *([side.role] if side.role else [])]) or "all"
+        found += [f"{axis} {v:g}" if isinstance(v, float) else _named(axis, v, names) for v in values if v != ""]
+    return ", ".join([*found, *([side.role] if side.role else [])]) or "all"
 
 
 def margin(verdict: ClaimVerdict) -> str:

@@ -102,6 +102,11 @@ class Rows:
         self.conclusions: dict[str, Any] = {}
 
     @cached_property
+    def defense_names(self) -> Mapping[str, str]:
+        """The names of the defenses for readers, by the labels of the suite."""
+        return {cell.recorded: cell.defense for cell in self.cells}
+
+    @cached_property
     def scores(self) -> CellScores:
         """The verification scores by cell id. Raises `StorageError` if a cell lacks some of its pairs."""
         self.results.require("verification")

@@ -17,6 +17,7 @@ Role = Literal["authorised", "unauthorised", "surrogate", "any"]
 Method = Literal["Wilson", "clustered", "drawn", ""]
 Better = Literal["higher", "lower", "split", ""]
 RowKind = Literal["clean", "model-free", "authorised", "baseline"]
+FlagLook = Literal["leaks", "safe", "both"]  # a warning, what warns of nothing, and what deceives
 ROW_KINDS: Sequence[RowKind] = ("clean", "model-free", "authorised", "baseline")  # from top to bottom
 
 _BETTER: Mapping[Better, str] = {
@@ -179,8 +180,8 @@ class Column:
 class Row:
     """A row of a table: one defense with its authorised models, or a baseline; one measurement per column.
 
-    ``flags`` are conclusions from all measurements of the row, as text; ``calm`` are those of them that warn of
-    nothing.
+    ``flags`` are conclusions from all measurements of the row, as text, and ``looks`` how those of them look that are
+    no plain warning.
     """
 
     label: str
@@ -190,7 +191,7 @@ class Row:
     authorised: str = ""
     stands_in_for: str | None = None
     flags: Sequence[str] = ()
-    calm: Sequence[str] = ()
+    looks: Mapping[str, FlagLook] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from browsing import Scheme, Tabs, violations
+from browsing import Scheme, Tabs, unfold, violations
 from claims_run import Answer, write_run
 from fake_run import ABUSE, ESTIMATE, RECFACE, Cell, FakeRun, write_fake_run
 from playwright.sync_api import Browser, Page
@@ -149,11 +149,6 @@ def file_of(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 CASES = ("small", "paper", "empty", "partial", "hostile", "diff")
 each_page = pytest.mark.parametrize("case", CASES)
-
-
-def unfold(page: Page) -> None:
-    """Open all folded parts of the page."""
-    page.evaluate("for (const d of document.querySelectorAll('details')) d.open = true")
 
 
 def draw_all(page: Page) -> None:

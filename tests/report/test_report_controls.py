@@ -258,13 +258,13 @@ def test_flags_that_warn_of_nothing_are_carried_as_such(tmp_path: Path) -> None:
     leaks = {**ALL_OF_CLEAN, ("Oblivion", "recface"): 0.5, ("A", "abuse"): 0.9}
     rows = channels_run(tmp_path / "run", leaks, defenses=(*WITH_CONTROLS, B))
     (table,) = build(rows, "controls")
-    calm = {r.label: list(r.calm) for g in table.groups for r in g.rows}
-    assert (calm["abuse (recognition)"], calm["recface (reconstruction)"]) == ([CHECKED], [])
+    looks = {r.label: dict(r.looks) for g in table.groups for r in g.rows}
+    assert (looks["abuse (recognition)"], looks["recface (reconstruction)"]) == ({CHECKED: "safe"}, {})
     (summary,) = build(rows, "summary")
-    found = {r.defense: (list(r.flags), list(r.calm)) for g in summary.groups for r in g.rows}
+    found = {r.defense: (list(r.flags), dict(r.looks)) for g in summary.groups for r in g.rows}
     assert "leaks in recognition" in found["A"][0]
-    assert "leaks in recognition" not in found["A"][1]
-    assert "no attack beat chance" in found["B"][1]
+    assert found["A"][1]["leaks in recognition"] == "leaks"
+    assert found["B"][1]["no attack beat chance"] == "safe"
 
 
 def test_the_summary_marks_a_control(tmp_path: Path) -> None:

@@ -8,14 +8,21 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from browsing import Tabs
+from browsing import unfold
 from fake_run import FakeRun, large_run, write_fake_run
 from playwright.sync_api import Locator, Page, expect
 
 from bench.report.page import write_report
 
 pytestmark = pytest.mark.browser
+Opens = Callable[..., Page]
 IMG, SCRIPT = "<img src=x onerror=alert(1)>", "</script><script>alert(2)</script>"
+
+
+@pytest.fixture
+def open_report(open_report: Opens) -> Opens:
+    """A function that opens a page with the tables of its experiments and of all cells."""
+    return lambda *args, **options: unfold(open_report(*args, **options), "section.part, #provenance")
 
 
 def first_table(page: Page) -> Locator:
@@ -40,7 +47,7 @@ def by_group(table: Locator, column: int) -> dict[str, list[str]]:
     return found
 
 
-def test_sorting_keeps_data_sets_together_and_puts_absent_figures_last(open_report: Tabs, report_file: Path) -> None:
+def test_sorting_keeps_data_sets_together_and_puts_absent_figures_last(open_report: Opens, report_file: Path) -> None:
     page = open_report(report_file)
     table = first_table(page)
     before = by_group(table, 2)
@@ -60,7 +67,7 @@ def test_sorting_keeps_data_sets_together_and_puts_absent_figures_last(open_repo
     assert by_group(table, 2) == before
 
 
-def test_a_filter_leaves_the_rows_that_fit_and_says_how_many(open_report: Tabs, report_file: Path) -> None:
+def test_a_filter_leaves_the_rows_that_fit_and_says_how_many(open_report: Opens, report_file: Path) -> None:
     page = open_report(report_file)
     table = first_table(page)
     bar = table.locator("xpath=ancestor::div[contains(@class, 'scroll')]/preceding-sibling::div[1]")
@@ -77,7 +84,7 @@ def test_a_filter_leaves_the_rows_that_fit_and_says_how_many(open_report: Tabs, 
 
 
 def test_a_number_opens_its_rows_and_the_command(
-    open_report: Tabs, report_file: Path, assert_accessible: Callable[..., None], keep_picture: Callable[..., Path]
+    open_report: Opens, report_file: Path, assert_accessible: Callable[..., None], keep_picture: Callable[..., Path]
 ) -> None:
     page = open_report(report_file)
     number = first_table(page).locator("tbody button.v").first
@@ -103,7 +110,7 @@ def test_a_number_opens_its_rows_and_the_command(
     expect(number).to_be_focused()
 
 
-def test_a_pooled_number_lists_all_its_cells(open_report: Tabs, report_file: Path) -> None:
+def test_a_pooled_number_lists_all_its_cells(open_report: Opens, report_file: Path) -> None:
     page = open_report(report_file)
     at = page.evaluate("report.rows.measurements.findIndex((f) => report.rows.sets[f[6]].length > 12)")
     page.locator(f"button[data-measurement='{at}']").first.evaluate("button => button.click()")
@@ -120,13 +127,13 @@ def test_a_pooled_number_lists_all_its_cells(open_report: Tabs, report_file: Pat
     assert "#cell-" not in page.url
 
 
-def test_a_failed_cell_says_why(open_report: Tabs, report_file: Path) -> None:
+def test_a_failed_cell_says_why(open_report: Opens, report_file: Path) -> None:
     page = open_report(report_file)
     page.locator("td.none button.v", has_text="failed").first.click()
     expect(page.get_by_role("dialog")).to_contain_text("out of memory <script>alert('x')</script>")
 
 
-def test_a_link_opens_a_cell(open_report: Tabs, report_file: Path) -> None:
+def test_a_link_opens_a_cell(open_report: Opens, report_file: Path) -> None:
     page = open_report(report_file)
     id = page.evaluate("report.rows.cells.columns.cell[0][0]")
     page.goto(f"{report_file.resolve().as_uri()}#cell-{id}")
@@ -137,7 +144,7 @@ def test_a_link_opens_a_cell(open_report: Tabs, report_file: Path) -> None:
     assert "#" not in page.url
 
 
-def test_everything_works_with_the_keyboard_alone(open_report: Tabs, report_file: Path) -> None:
+def test_everything_works_with_the_keyboard_alone(open_report: Opens, report_file: Path) -> None:
     page = open_report(report_file)
     table = first_table(page)
     head = table.locator("thead th").nth(1)
@@ -157,7 +164,7 @@ def test_everything_works_with_the_keyboard_alone(open_report: Tabs, report_file
     expect(focused).to_have_count(1)
 
 
-def test_all_cells_are_listed_and_filtered(open_report: Tabs, report_file: Path) -> None:
+def test_all_cells_are_listed_and_filtered(open_report: Opens, report_file: Path) -> None:
     page = open_report(report_file)
     place = page.locator("#all-cells")
     place.scroll_into_view_if_needed()
@@ -170,7 +177,7 @@ def test_all_cells_are_listed_and_filtered(open_report: Tabs, report_file: Path)
     expect(page.get_by_role("dialog")).to_contain_text("out of memory")
 
 
-def test_one_bar_filters_tables_and_cells_and_is_not_printed(open_report: Tabs, report_file: Path) -> None:
+def test_one_bar_filters_tables_and_cells_and_is_not_printed(open_report: Opens, report_file: Path) -> None:
     page = open_report(report_file)
     bar = page.get_by_role("search", name="Filter all tables and faces")
     rows = first_table(page).locator("tbody tr:not(.group)")
@@ -190,7 +197,7 @@ def test_one_bar_filters_tables_and_cells_and_is_not_printed(open_report: Tabs, 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_tables_are_accessible_on_a_phone(
-    open_report: Tabs,
+    open_report: Opens,
     report_file: Path,
     scheme: str,
     assert_accessible: Callable[..., None],
@@ -204,7 +211,7 @@ def test_tables_are_accessible_on_a_phone(
     assert_accessible(page, "main")
 
 
-def test_without_scripts_the_tables_are_whole(open_report: Tabs, report_file: Path) -> None:
+def test_without_scripts_the_tables_are_whole(open_report: Opens, report_file: Path) -> None:
     page = open_report(report_file, java_script_enabled=False)
     table = first_table(page)
     assert table.locator("tbody").count() == 2
@@ -212,7 +219,7 @@ def test_without_scripts_the_tables_are_whole(open_report: Tabs, report_file: Pa
     expect(page.locator(".filter, .filters, button.v")).to_have_count(0)
 
 
-def test_hostile_names_do_nothing(open_report: Tabs, tmp_path: Path) -> None:
+def test_hostile_names_do_nothing(open_report: Opens, tmp_path: Path) -> None:
     models = {IMG: IMG, SCRIPT: SCRIPT}
     spec = FakeRun(models=models, authorised=[(IMG,)], claims=None, datasets={IMG: SCRIPT})
     page = open_report(write_report(write_fake_run(tmp_path / "run", spec), tmp_path / "page.html"))
@@ -222,7 +229,7 @@ def test_hostile_names_do_nothing(open_report: Tabs, tmp_path: Path) -> None:
     expect(page.locator("img[src=x]")).to_have_count(0)
 
 
-def test_a_large_run_stays_usable(open_report: Tabs, tmp_path: Path) -> None:
+def test_a_large_run_stays_usable(open_report: Opens, tmp_path: Path) -> None:
     """The run has more rows than a table shows at once, so that rows are also created later.
 
     See benchmarks/report.py for a run of 10,000 cells.

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from browsing import unfold
 from fake_run import ESTIMATE, HOSTILE, FakeRun, write_fake_run
 from playwright.sync_api import Locator, Page, expect
 
@@ -43,6 +45,17 @@ def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
         **common,
     )
     return write_report(write_fake_run(home / "run", [noise, swept]), home / "index.html")
+
+
+@pytest.fixture
+def open_report(open_report: Opens) -> Opens:
+    """A function that opens a page with all its parts; without scripts they stay folded."""
+
+    def opened(*args: Any, **options: Any) -> Page:
+        page = open_report(*args, **options)
+        return page if options.get("java_script_enabled") is False else unfold(page)
+
+    return opened
 
 
 def plots(page: Page) -> list[Locator]:

@@ -8,15 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_run import ABUSE, FakeRun, write_fake_run
+from fake_run import ABUSE, ESTIMATE, FakeRun, write_fake_run
 from support import write_plugin
 
 from bench.analysis.rows import Rows
 from bench.analysis.tables.goals import bound_in_words
+from bench.analysis.tables.kept import kept_tables
 from bench.analysis.tables.leakage_ladder import ladder
 from bench.cli import console
 from bench.planning.plan import make_plan
 from bench.registry.discovery import Registry
+from bench.report.page.experiments import parts
+from bench.report.page.image_budget import Album
 from bench.report.page.threat_models import promises
 from bench.runs.explain import explain, find_cell
 from bench.store.artifacts import Cache
@@ -170,3 +173,34 @@ def test_plan_and_info_say_what_a_defense_is_for(
         "bound": "It is private., epsilon 2 (with the default parameters)",
         "control": "learnable",
     }
+
+
+def _described(folder: Path, goals: Mapping[str, tuple[str, str | None]]) -> Rows:
+    """Return a run that estimates attributes, in which defenses have these goals and are these controls."""
+
+    def recorded(cell: Mapping[str, Any]) -> Mapping[str, Any]:
+        goal, control = goals.get(cell["defense"], ("recognition", None))
+        return {"goal": goal, "control": "leaks" if cell["defense"] == "Clean" else control}
+
+    about = {"table": None, "claims": None, "datasets": {"synth-lfw": "LFW"}, "pairs": 8}
+    return Rows(write_fake_run(folder, FakeRun(name="attributes", attacks=(ESTIMATE,), ended=recorded, **about)))
+
+
+KEPT_HEADING = "What anonymised pictures keep"
+
+
+@pytest.mark.parametrize(
+    ("goals", "tables", "title"),
+    [
+        ({"Noise 0.3": ("anonymity", "safe")}, 0, "What does an upload reveal about the person?"),
+        ({"Noise 0.3": ("anonymity", None)}, 1, "What does an upload reveal about the person?"),
+        ({"Noise 0.3": ("anonymity", None), "PMT": ("anonymity", None)}, 1, KEPT_HEADING),
+    ],
+)
+def test_what_anonymised_pictures_keep_heads_only_what_is_about_them(
+    tmp_path: Path, goals: Mapping[str, tuple[str, str | None]], tables: int, title: str
+) -> None:
+    rows = _described(tmp_path / "run", goals)
+    assert len(kept_tables(rows, "attributes")) == tables
+    (part,) = parts(rows, False, Album())
+    assert part.heading == f"Attributes: {title}"

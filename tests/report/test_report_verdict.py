@@ -367,7 +367,10 @@ def test_a_new_reader_finds_defense_attack_n_interval_and_command(tmp_path: Path
     plain = " ".join(unescape(re.sub(r"<[^>]+>", "", part)).split())
     best = "The best of 2 defenses that faced every attack is A"
     beyond = "its faces are matched more often than strangers are."
-    assert plain.startswith(f"Verdict None is safe. {best}, and {beyond} With A,")
+    assert plain.startswith(
+        f"Verdict None is safe. {best}, and {beyond} Best defense A Leakage under its worst attack "
+    )
+    assert "60.0 % (" in plain.partition("With A,")[0]
     assert re.search(r"after the strongest of 2 attacks \(recface; rebuilt\) held-out recognisers match 60.0 %", plain)
     assert re.search(r"60\.0 % \(\d\d\.\d–\d\d\.\d, N 40\) of faces to the very photo", plain)
     command = unescape(re.findall(r'<pre class="command"[^>]*>(.*?)</pre>', part)[0])

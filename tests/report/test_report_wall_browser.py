@@ -7,19 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from browsing import ARTIFACTS
+from browsing import ARTIFACTS, unfold
 from playwright.sync_api import Locator, Page
 
 pytestmark = pytest.mark.browser
 
 Opens = Callable[..., Page]
 WALL = "table.wall:has(th[data-attack='recface, leaky'])"  # The wall with reconstructions.
-
-
-def unfold(page: Page) -> Page:
-    """Open all folded parts of the page."""
-    page.evaluate("for (const d of document.querySelectorAll('details')) d.open = true")
-    return page
 
 
 def faces(page: Page, row: str = "worst") -> Locator:

@@ -1,8 +1,9 @@
-"""The first line of the paper's report: what the standard suite says of the same defenses, or how to find out."""
+"""On the first screen of the paper's report: what the standard suite says of the same defenses, or how to find out."""
 
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -45,9 +46,11 @@ def test_the_line_quotes_the_reference_run(tmp_path: Path, monkeypatch: pytest.M
     run_of(tmp_path / "references" / "hard-7", {"version": "hard-7"}, of_reference)
     line = quoted(Rows(run_of(tmp_path / "run", {"standard": "hard-7"})))
     assert line is not None
-    assert line.command == ""
-    assert line.words.startswith("Under hard-7, which also asks adversaries who know the defense: PMT: ")
-    assert "Noise" not in line.words.partition("PMT: ")[0]
+    assert line.words.startswith("Under hard-7, which also asks adversaries who know the defense: Use PMT: no ")
+    assert re.fullmatch(r"PMT: leakage [\d.]+ % \([\d.]+–[\d.]+, N [\w, ]+\)\.", line.evidence), line.evidence
+    assert line.command.startswith("bench run suites/fake.toml ")
+    assert "--cell" in line.command
+    assert "Noise" not in line.words
 
 
 def test_a_defense_that_the_reference_run_lacks_has_its_command(
@@ -58,16 +61,16 @@ def test_a_defense_that_the_reference_run_lacks_has_its_command(
     added = FakeRun(defenses=[("Clean", "identity", False), ("PMT", "pmt", True), ("Mine", "my-cloak", True)])
     line = quoted(Rows(run_of(tmp_path / "run", {"standard": "hard-7"}, added)))
     assert line is not None
-    assert line.words.startswith("Under hard-7, which also asks adversaries who know the defense: PMT: ")
-    assert line.words.endswith(" What hard-7 says of my-cloak is not measured here; this command does it:")
-    assert line.command == "bench run hard --defense my-cloak"
+    assert line.words.startswith("Under hard-7, which also asks adversaries who know the defense: Use PMT: ")
+    unknown = " What hard-7 says of my-cloak is not measured here: bench run hard --defense my-cloak"
+    assert line.words.endswith(unknown)
+    assert "--cell" in line.command
 
 
-def test_the_page_begins_with_the_line(tmp_path: Path) -> None:
+def test_the_verdict_holds_the_line(tmp_path: Path) -> None:
     page = render(run_of(tmp_path / "run", {"standard": "hard-7"}))
-    line = page.index('id="standard"')
-    assert page.index("</h1>") < line < page.index('aria-label="Sections"')
-    assert "<code>bench run hard --defense pmt</code>" in page
+    assert page.index('class="ruling"') < page.index('id="standard"') < page.index("<figure")
+    assert '<pre class="command" tabindex="0">bench run hard --defense pmt</pre>' in page
     assert "<code>docs/standard.md</code>" in markup(page)  # A page opens nothing but its own parts.
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from bench.analysis.rows import Matrix, Rows
-from bench.analysis.table_model import Measurement, Row, Table, TableMetric
+from bench.analysis.table_model import FlagLook, Measurement, Row, Table, TableMetric
 from bench.analysis.tables.ablation import TITLES, ablation_tables
 from bench.analysis.tables.attributes import attribute_tables
 from bench.analysis.tables.controls import controls_tables
@@ -132,8 +132,8 @@ def _with_leaks(rows: Rows, table: Table) -> Table:
         found = tested.get(row.defense)
         if found is None:
             return row
-        calm = [] if found.leaks else [found.leak_words]
-        return replace(row, flags=[*row.flags, found.leak_words], calm=[*row.calm, *calm])
+        look: FlagLook = "leaks" if found.leaks else "safe"
+        return replace(row, flags=[*row.flags, found.leak_words], looks={**row.looks, found.leak_words: look})
 
     groups = [replace(g, rows=[with_leaks(r) for r in g.rows]) for g in table.groups]
     return replace(table, groups=groups)

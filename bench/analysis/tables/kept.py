@@ -19,6 +19,7 @@ from bench.analysis.tables.summary import baseline_rows
 from bench.core.domain import Goal
 
 GOAL: Goal = "anonymity"
+NAME = "kept"
 _ESTIMATOR = "attributes"  # The plugin whose estimates count; an attack that learns shows what leaks, not what is kept.
 _CAPTION = (
     "Pictures on which nobody should recognise the person, compared with their originals. Beyond permuted answers: how "
@@ -30,9 +31,9 @@ _NO_ESTIMATE = "the experiment does not run the attack 'attributes' on what this
 
 def kept_tables(rows: Rows, experiment: str) -> list[Table]:
     """Build the table of what the defenses of an experiment with the goal anonymity keep, per data set, beside the
-    unprotected upload."""
+    unprotected upload and the controls with that goal; none if only controls have it."""
     cells = [c for c in rows.of_experiment(experiment) if (c.clean or c.goal == GOAL) and not c.via]
-    if not any(c.goal == GOAL and not c.clean for c in cells):
+    if not any(c.goal == GOAL and c.control is None for c in cells):
         return []
     metrics = list(_metrics(rows, experiment))
     described = {c.defense for c in cells if _describes(c)}
@@ -46,7 +47,7 @@ def kept_tables(rows: Rows, experiment: str) -> list[Table]:
 
     return [
         Table(
-            name="kept",
+            name=NAME,
             title="What anonymised pictures keep",
             caption=_CAPTION,
             columns=[Column(label=m.label, metric=m) for m in (*metrics, *attributes)],

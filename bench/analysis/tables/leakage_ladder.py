@@ -10,13 +10,13 @@ the answers on other people. Whether a measurement lies beyond its baseline is t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from bench.analysis.cells import CellRow
 from bench.analysis.measures import select
 from bench.analysis.rows import Rows
-from bench.analysis.table_model import ROW_KINDS, Column, Measurement, Row, RowGroup, RowKind, Table
+from bench.analysis.table_model import ROW_KINDS, Column, FlagLook, Measurement, Row, RowGroup, RowKind, Table
 from bench.analysis.tables.goals import PURPOSES
 from bench.analysis.tables.ladder_comparisons import (
     LABELS,
@@ -57,17 +57,7 @@ TWO_FAMILIES = (
 UPLOADED = "as uploaded"
 BY_DESIGN = "the service itself: recognises by design, not counted"
 
-
-@dataclass(frozen=True, kw_only=True)
-class LadderRemark:
-    """What is to be said of an attack, as ``text`` that is empty for most: its attacker failed its self-check or is
-    weak, or the service does what it is meant to. ``counts``: its comparisons are tested nevertheless."""
-
-    text: str = ""
-    counts: bool = True
-
-
-NO_REMARK = LadderRemark()
+_LOOKS: Mapping[str, FlagLook] = {BOTH: "both", SAFE: "safe"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,8 +65,9 @@ class LadderEntry:
     """What one attack of an experiment on one defense reveals, rung by rung; data sets are pooled.
 
     ``leaky``: the attack learned from the people on whom it is evaluated, so that it never counts. ``rebuilt``: the
-    attack makes a picture of its own. ``remark`` says whether it is not counted for another reason. ``control``: the
-    defense is a control of the run. ``links``: the attack links uploads.
+    attack makes a picture of its own. ``remark`` is what else is to be said of the attack, empty for most: its attacker
+    failed its self-check or is weak, or the service does what it is meant to. ``counts``: nothing of this forbids to
+    count it. ``control``: the defense is a control of the run. ``links``: the attack links uploads.
     """
 
     experiment: str
@@ -89,7 +80,8 @@ class LadderEntry:
     synthetic: bool
     comparisons: Sequence[BaselineComparison]
     goal: Goal = "recognition"
-    remark: LadderRemark = NO_REMARK
+    remark: str = ""
+    counts: bool = True
     control: bool = False
     links: bool = False
 
@@ -145,7 +137,7 @@ class LadderEntry:
         found = [BOTH] if self.both else [SAFE] * safe + [LEAKY] * self.identified
         found += [LINKABLE] * self.linkable
         found += [f"{DESCRIBED}: {', '.join(self.described)}"] if self.described else []
-        return found + ([self.remark.text] if self.remark.text else [])
+        return found + ([self.remark] if self.remark else [])
 
 
 # ---- what is measured ------------------------------------------------------------------------------------------------
@@ -173,10 +165,13 @@ def ladder(rows: Rows) -> list[LadderEntry]:
     make, attacked = CandidateBuilder(rows, described), [*climbed.values(), *alone.values()]
     remarks = [_remark(rows, cells[0]) for cells in attacked]
     candidates = [
-        found if remark.counts else [untested(c) for c in found]
-        for found, remark in zip(map(make.candidates, attacked), remarks, strict=True)
+        found if counts else [untested(c) for c in found]
+        for found, (_, counts) in zip(map(make.candidates, attacked), remarks, strict=True)
     ]
-    found = [_entry(*each) for each in zip(attacked, tested(candidates), remarks, strict=True)]
+    found = [
+        _entry(cells, comparisons, *remark)
+        for cells, comparisons, remark in zip(attacked, tested(candidates), remarks, strict=True)
+    ]
     order = {defense: i for i, defense in enumerate(dict.fromkeys(e.defense for e in found))}
     kinds: dict[str, int] = {}
     for e in found:
@@ -184,12 +179,12 @@ def ladder(rows: Rows) -> list[LadderEntry]:
     return sorted(found, key=lambda e: (-kinds[e.defense], order[e.defense], e.leaky, -_matched(e)))
 
 
-def _remark(rows: Rows, cell: CellRow) -> LadderRemark:
-    """Return why an attack is not counted, or that it is weak."""
+def _remark(rows: Rows, cell: CellRow) -> tuple[str, bool]:
+    """Return what is to be said of an attack, empty for most, and whether its comparisons are tested nevertheless."""
     check = None if cell.leaky else self_checks(rows).get(attacker_of(cell))
     if check is not None and check.mark:
-        return LadderRemark(text=check.mark, counts=not check.broken)
-    return LadderRemark(text=BY_DESIGN, counts=False) if by_design(cell) else NO_REMARK
+        return check.mark, not check.broken
+    return (BY_DESIGN, False) if by_design(cell) else ("", True)
 
 
 def _matched(entry: LadderEntry) -> float:
@@ -197,7 +192,9 @@ def _matched(entry: LadderEntry) -> float:
     return -1.0 if value is None else value
 
 
-def _entry(cells: Sequence[CellRow], comparisons: Sequence[BaselineComparison], remark: LadderRemark) -> LadderEntry:
+def _entry(
+    cells: Sequence[CellRow], comparisons: Sequence[BaselineComparison], remark: str, counts: bool
+) -> LadderEntry:
     """Return the entry of one attack on one defense, from its cells."""
     first = cells[0]
     return LadderEntry(
@@ -212,6 +209,7 @@ def _entry(cells: Sequence[CellRow], comparisons: Sequence[BaselineComparison], 
         synthetic=any(c.synthetic for c in cells),
         comparisons=comparisons,
         remark=remark,
+        counts=counts,
         control=first.control is not None,
         links=first.outputs == "links",
     )
@@ -230,7 +228,7 @@ def _attack(first: CellRow, judged: Sequence[CellRow]) -> str:
 def counted(entries: Sequence[LadderEntry]) -> list[LadderEntry]:
     """Return the entries that count: attacks on protections, controls aside, that did not learn from the evaluated
     people and pass their self-check."""
-    return [e for e in entries if not e.leaky and e.remark.counts and e.kind != "clean" and not e.control]
+    return [e for e in entries if e.counts and not e.leaky and e.kind != "clean" and not e.control]
 
 
 def deceptive(entries: Sequence[LadderEntry]) -> list[LadderEntry]:
@@ -290,6 +288,7 @@ def as_rows(entries: Sequence[LadderEntry]) -> list[Row]:
                 defense=e.defense,
                 authorised=e.authorised,
                 flags=e.flags,
+                looks=_LOOKS,
             )
         )
     return made

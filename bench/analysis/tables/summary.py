@@ -313,7 +313,7 @@ def summary_table(rows: Rows, matrix: Matrix) -> Table:
                 authorised=s.authorised or "",
                 stands_in_for=s.stands_in_for,
                 flags=[*([CONTROL] if s.control else []), *unstable.get(s.defense, ())],
-                calm=[CONTROL],
+                looks={CONTROL: "safe"},
             )
         )
     sets = list(dict.fromkeys(c.dataset for c in rows.of(matrix)))

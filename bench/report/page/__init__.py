@@ -17,6 +17,7 @@ from jinja2 import Environment
 from bench.analysis import claim_results
 from bench.analysis.rows import Rows
 from bench.analysis.tables.client_cost import COUNTED
+from bench.analysis.tables.row_layout import CONTROL
 from bench.analysis.tables.summary import BARS
 from bench.api.types import Section
 from bench.core.files import write_atomically
@@ -65,9 +66,7 @@ def render(results: RunResults, sections: Sequence[Section] = (), *, include_rea
         "standard": standard_line.quoted(rows),
         "unfinished": unfinished(rows),
         "synthetic": rows.synthetic,
-        "stand_in_models": run_facts.stand_in_models(rows),
-        "shown": run_facts.licenses(rows) if include_real_faces else [],
-        "real": list(dict.fromkeys(c.dataset for c in rows.cells if not c.synthetic)),
+        "badges": run_facts.badges(rows, include_real_faces=include_real_faces),
         "parts": found,
         "ladder": leakage_ladder.drawn(rows),
         "strength": strength,
@@ -77,7 +76,7 @@ def render(results: RunResults, sections: Sequence[Section] = (), *, include_rea
         "judges": judges.sentence(rows),
         "shared_facts": judges.shared_facts(rows),
         "counted": COUNTED,
-        "claims": claims.claims(judged),
+        "claims": claims.claims(judged, rows.defense_names),
         "tally": claim_results.tally(judged),
         "bars": BARS,
         "facts": run_facts.facts(rows),
@@ -180,5 +179,6 @@ def _environment(evidence: Evidence) -> Environment:
     """Return the Jinja environment of the page, which escapes everything and knows the functions of the templates."""
     found = environment("bench.report.page")
     found.globals.update(plural=plural, reasons=reasons, opens=evidence.mark, axes=evidence.axes)
+    found.globals.update(control_words=CONTROL)
     found.globals.update(printed=evidence.number, measured=evidence.measured, support=support, order_key=order)
     return found

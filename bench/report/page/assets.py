@@ -19,7 +19,7 @@ from bench.core.cache_folder import cache_folder
 from bench.core.files import kept_text
 from bench.report.vega import made_by_vega
 
-SCRIPTS = ("page", "charts", "tables", "rows", "cells", "filters", "wall")  # in the order in which they run
+SCRIPTS = ("page", "contents", "charts", "tables", "rows", "cells", "filters", "wall")  # in the order in which they run
 STYLES = ("base", "verdict", "charts", "tables", "ladder", "threats", "rows", "cells", "wall", "filters")
 
 

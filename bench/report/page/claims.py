@@ -3,7 +3,7 @@ whether it holds."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from bench.analysis import claim_results
@@ -43,29 +43,30 @@ class Claim:
     remarks: str
 
 
-def claims(judged: Sequence[ClaimVerdict]) -> list[Claim]:
-    """Return the judged claims in their order, each with the comparison that decides it."""
-    return [_claim(verdict) for verdict in judged]
+def claims(judged: Sequence[ClaimVerdict], names: Mapping[str, str]) -> list[Claim]:
+    """Return the judged claims in their order, each with the comparison that decides it; ``names`` are those of the
+    defenses for readers, by the labels of the suite."""
+    return [_claim(verdict, names) for verdict in judged]
 
 
-def _claim(verdict: ClaimVerdict) -> Claim:
+def _claim(verdict: ClaimVerdict, names: Mapping[str, str]) -> Claim:
     """Return the claim of a verdict with the comparison that decides it."""
     claim, shown, metric = verdict.claim, verdict.decisive, verdict.metric
     return Claim(
         text=claim.text,
         section=claim.section,
         metric=metric,
-        left=_side(claim.left, verdict, shown.left),
+        left=_side(claim.left, verdict, shown.left, names),
         relation=_RELATIONS.get(claim.relation, claim.relation),
-        right=_side(claim.right, verdict, shown.right),
+        right=_side(claim.right, verdict, shown.right, names),
         margin=claim_results.margin(verdict).strip(),
         difference=shown.difference,
         apart=replace(metric, unit="points") if metric.unit == "%" else metric,
         outcome=verdict.outcome,
-        remarks="; ".join(claim_results.verdict_parts(verdict)).removeprefix(verdict.outcome).lstrip("; "),
+        remarks="; ".join(claim_results.verdict_parts(verdict, names)).removeprefix(verdict.outcome).lstrip("; "),
     )
 
 
-def _side(side: SideTable | float, verdict: ClaimVerdict, found: Measurement) -> Side:
-    name = claim_results.side_name(side, verdict.decisive.at) if isinstance(side, SideTable) else ""
+def _side(side: SideTable | float, verdict: ClaimVerdict, found: Measurement, names: Mapping[str, str]) -> Side:
+    name = claim_results.side_name(side, verdict.decisive.at, names) if isinstance(side, SideTable) else ""
     return Side(name=name, measurement=found)

@@ -112,7 +112,6 @@ class Evidence:
         metric, value = column.metric, cast(float, found.value)
         kind = f"{'own' if own else ''}{' average' if column.average else ''}"
         style = f' style="--v:{max(0, min(1, value)):.3f}"' if heat else ""
-        title = f' title="cell {escape(found.cells[0])}"' if len(found.cells) == 1 else ""
         number = self.number(metric, found, with_unit=False, own=own)
         paper = note = ""
         if found.paper is not None:
@@ -123,7 +122,7 @@ class Evidence:
         if found.note and noted:
             note = f'<small class="remark">{escape(found.note)}</small>'
         return Markup(
-            f'<td data-order="{order(found)}" class="{kind}"{style}{title}>{number}\n'
+            f'<td data-order="{order(found)}" class="{kind}"{style}>{number}\n'
             f"<small>{escape(support(metric, found))}</small>\n{paper}{note}</td>"
         )
 

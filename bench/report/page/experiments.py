@@ -5,13 +5,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from markupsafe import Markup
 
 from bench.analysis.rows import Rows
 from bench.analysis.table_model import Table
 from bench.analysis.tables import tables_of
+from bench.analysis.tables.kept import GOAL as ANONYMITY
+from bench.analysis.tables.kept import NAME as KEPT
 from bench.analysis.tables.summary import Summary, summaries
 from bench.report.charts import Chart, Scatter, Style
 from bench.report.charts.sensitivity import sensitivity
@@ -19,16 +21,20 @@ from bench.report.charts.theme import NEUTRAL, file_name, swatch
 from bench.report.charts.utility_privacy import charts, settings
 from bench.report.page import run_facts
 from bench.report.page.dot_plot import DotPlotLine, lines
+from bench.report.page.face_strip import strip
 from bench.report.page.face_wall import Wall, walls
 from bench.report.page.headlines import HeadlineAnswer, answers, attribute_answers, reconstruction_answers
 from bench.report.page.image_budget import Album
 from bench.report.page.run_facts import Grid
 from bench.report.page.trimmed_tables import by_head, with_common_notes, without_empty
 
-FEW = 2  # If an experiment has more settings of a defense, the details of each one are folded.
+FEW = 2  # If an experiment has more settings of a defense, it gives no answer for each of them.
+LEADS = 2  # The answers that stand above the picture of an experiment; all others are folded.
+DOTS = 10  # A dot plot with more lines is folded.
 ASIDE = frozenset({"summary", "images"})  # Tables that have a place of their own in a section.
 SENSITIVITY = "sensitivity"
 GRIDS = {"6": "reconstructed faces", "7": "faces and what attribute attacks take them for"}
+Picture = Literal["scatter", "dots", "charts", "faces"]
 PICTURED = frozenset({"VI", "VII", "VIII", "IX"})  # The faces of these tables are placed on the page before others.
 
 
@@ -69,7 +75,7 @@ class ExperimentSection:
     """The section of one experiment; parts that do not apply are empty.
 
     ``label`` names the tables and figures of the paper that it reproduces. ``folded``: it compares many settings of one
-    defense, so that the details of each setting are folded.
+    defense, so that it has no headline answers. What a reader sees first are the `leads` and the `picture`.
     """
 
     experiment: str
@@ -92,8 +98,29 @@ class ExperimentSection:
 
     @property
     def details(self) -> Sequence[HeadlineAnswer]:
-        """The headline answers that are not folded."""
+        """The headline answers with their measurements."""
         return [] if self.folded else self.answers
+
+    @property
+    def leads(self) -> Sequence[HeadlineAnswer]:
+        """The answers whose first sentence stands above the picture: those of protections."""
+        return [a for a in self.details if a.kind != "clean" and not a.control][:LEADS]
+
+    @property
+    def picture(self) -> Picture | None:
+        """The kind of the one picture that is not folded; None if the experiment has none."""
+        if self.scatter:
+            return "scatter"
+        if 0 < len(self.plot) <= DOTS:
+            return "dots"
+        if self.charts:
+            return "charts"
+        return "faces" if self.wall.shelves else None
+
+    @property
+    def strip(self) -> Wall:
+        """The first face of its wall, which must have one."""
+        return strip(self.wall)
 
     @property
     def heading(self) -> str:
@@ -132,7 +159,7 @@ def _section(rows: Rows, name: str, i: int, wall: Wall) -> ExperimentSection:
     swept = SENSITIVITY in figures
     folded = swept or len({s.defense for s in found if s.kind == "authorised"}) > FEW
     shown = [t for t in tables if t.name not in ASIDE]
-    main = [t for t in shown if t.name == number] or shown[:1]
+    main = [t for t in shown if t.name == number] or _first(rows, name, shown)
     drawn = [drawn_chart(chart, f"x{i}-{k}") for k, chart in enumerate(charts(rows, name))]
     main = [] if swept or (drawn and not number and not matrices) else main
     scatter = _drawn_scatter(rows, name, i) if swept else None
@@ -158,6 +185,13 @@ def _section(rows: Rows, name: str, i: int, wall: Wall) -> ExperimentSection:
         subjects=run_facts.subjects(rows, name),
         folded=folded,
     )
+
+
+def _first(rows: Rows, name: str, tables: Sequence[Table]) -> Sequence[Table]:
+    """Return the first table about all protections of an experiment: what anonymised pictures keep comes first only
+    where all of them have that goal."""
+    goals = {c.goal for c in rows.of_experiment(name) if c.control is None}
+    return [t for t in tables if t.name != KEPT or goals == {ANONYMITY}][:1] or tables[:1]
 
 
 def _wall_heading(figures: Sequence[str]) -> str:

@@ -201,7 +201,7 @@ def _columns(rows: Rows, cells: Sequence[CellRow], table: pd.DataFrame) -> list[
         made += [
             FaceWallColumn(defense=defense, authorised=authorised, picture=p, group=group, cells=own)
             for p in pictures
-            if (defense, authorised, p) in stored
+            if (own[0].recorded, authorised, p) in stored
         ]
     return made
 
@@ -361,7 +361,7 @@ class _Draft:
         stored."""
         c = self.columns[i]
         first = self.table.iloc[0]
-        key = {"dataset": dataset, "defense": c.defense, "authorised": c.authorised, "attack": c.picture}
+        key = {"dataset": dataset, "defense": c.cells[0].recorded, "authorised": c.authorised, "attack": c.picture}
         at = {"experiment": first["experiment"], "repeat": first["repeat"], **key}
         pair = self.rows.example_of(sample, *(at[name] for name in UPLOAD))
         if pair is None or not is_png(pair["original"]) or not is_png(pair["protected"]):

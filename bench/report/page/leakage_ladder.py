@@ -10,12 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.analysis.rows import Rows
-from bench.analysis.table_model import Row
-from bench.analysis.tables.ladder_comparisons import BaselineComparison
+from bench.analysis.table_model import Row, RowKind
+from bench.analysis.tables.ladder_comparisons import LABELS, PIXELS, BaselineComparison
 from bench.analysis.tables.leakage_ladder import (
     BOTH,
     MEANING,
-    SAFE,
     TWO_FAMILIES,
     LadderEntry,
     as_rows,
@@ -25,9 +24,11 @@ from bench.analysis.tables.leakage_ladder import (
     ladder,
     untried,
 )
+from bench.analysis.tables.questions import PRIMARY
 from bench.core.text import joined_labels
 
-_LOOKS: Mapping[str, str] = {BOTH: "both", SAFE: "safe"}
+# The picture of the section shows one metric of pixels.
+_FURTHER = frozenset(LABELS[name] for name in PIXELS if name != PRIMARY["appearance"])
 _PSNR_TOP = 40.0  # The right end of the scale for PSNR, in dB.
 
 
@@ -46,28 +47,40 @@ class LadderMark:
 @dataclass(frozen=True, kw_only=True)
 class LadderRow:
     """One attack on a defense. ``about`` names the authorised models and, if there are several, the experiment;
-    ``marks`` are its measurements on their scales, and ``flags`` its conclusions, each with the class of its look."""
+    ``marks`` are its measurements on their scales, and ``row`` has its conclusions as flags."""
 
     attack: str
     about: Sequence[str]
     leaky: bool
     kind: str
     both: bool
-    flags: Mapping[str, str]
     row: Row
     marks: Sequence[LadderMark]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorstCase:
+    """A defense in the picture of the section: on each rung the mark of the attack that reveals most; None where no
+    attack that counts has one."""
+
+    defense: str
+    kind: RowKind
+    control: bool
+    marks: Mapping[str, LadderMark | None]
 
 
 @dataclass(frozen=True, kw_only=True)
 class LadderSection:
     """The whole section.
 
-    ``columns`` are the comparisons of one row, for the headings of the table; ``absent`` are the columns that no row
-    has, with the reason. ``total`` attacks count; ``judged`` of them have both an SSIM and a match rate, and
-    ``deceptive`` are those that look safe by their pixels but leak the identity. ``corrected`` says for how many
-    comparisons the flags are corrected, ``families`` why the verdict may say something else.
+    ``worst`` is the picture of the section, one line for each defense. ``columns`` are the comparisons of one row, for
+    the headings of the table; ``absent`` are the columns that no row has, with the reason. ``total`` attacks count;
+    ``judged`` of them have both an SSIM and a match rate, and ``deceptive`` are those that look safe by their pixels
+    but leak the identity. ``corrected`` says for how many comparisons the flags are corrected, ``families`` why the
+    verdict may say something else.
     """
 
+    worst: Sequence[WorstCase]
     columns: Sequence[BaselineComparison]
     groups: Mapping[str, Sequence[LadderRow]]
     absent: Sequence[str]
@@ -90,12 +103,15 @@ def drawn(rows: Rows) -> LadderSection | None:
     columns = [entries[0].comparisons[i] for i in shown]
     tops = [_top([e.comparisons[i] for e in entries]) for i in shown]
     groups: dict[str, list[LadderRow]] = {}
+    climbed: dict[str, list[tuple[LadderEntry, Sequence[LadderMark]]]] = {}
     several = len({e.experiment for e in entries}) > 1
     for entry, row in zip(entries, as_rows(entries), strict=True):
         marks = [_mark(entry.comparisons[i], top) for i, top in zip(shown, tops, strict=True)]
         groups.setdefault(entry.defense, []).append(_row(entry, row, marks, several))
+        climbed.setdefault(entry.defense, []).append((entry, marks))
     fair = counted(entries)
     return LadderSection(
+        worst=[_worst(defense, own, list(dict.fromkeys(c.rung for c in columns))) for defense, own in climbed.items()],
         columns=columns,
         groups=groups,
         absent=[text for i in range(len(entries[0].comparisons)) if (text := _absent(entries, i))],
@@ -128,9 +144,32 @@ def _row(entry: LadderEntry, row: Row, marks: Sequence[LadderMark], name_experim
         leaky=entry.leaky,
         kind=entry.kind,
         both=entry.both,
-        flags={flag: _LOOKS.get(flag, "leaks") for flag in entry.flags},
         row=row,
         marks=marks,
+    )
+
+
+def _worst(
+    defense: str, climbed: Sequence[tuple[LadderEntry, Sequence[LadderMark]]], rungs: Sequence[str]
+) -> WorstCase:
+    """Return the line of a defense in the picture: of the marks on a rung that of a leak, or else that of a value which
+    is furthest to the right."""
+    own = [
+        mark for entry, marks in climbed if entry.counts and not entry.leaky for mark in marks if mark.at is not None
+    ]
+    first = climbed[0][0]
+    return WorstCase(
+        defense=defense,
+        kind=first.kind,
+        control=first.control,
+        marks={
+            rung: max(
+                (mark for mark in own if mark.comparison.rung == rung and mark.comparison.label not in _FURTHER),
+                key=lambda mark: (mark.comparison.leaks is True, mark.at or 0.0),
+                default=None,
+            )
+            for rung in rungs
+        },
     )
 
 

@@ -206,7 +206,8 @@ def components(rows: Rows) -> Grid:
         for c in found:
             package = f"{c.origin.distribution} {c.origin.version}".strip()
             digests = [(c.origin.digest or "–")[:16], (c.weights or "–")[:16]]
-            names = [c.label, c.kind.replace("dataset", "data set"), c.name]
+            label = rows.defense_names.get(c.label, c.label) if c.kind == "defense" else c.label
+            names = [label, c.kind.replace("dataset", "data set"), c.name]
             made.append([*names, c.instead_of or "–", _license(c), package, *digests, *([name] if by_run else [])])
     run = ["run"] if by_run else []
     columns = ["name", "kind", "plugin", "in place of", "license", "distribution", "code, sha256", "weights or data"]

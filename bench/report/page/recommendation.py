@@ -104,9 +104,10 @@ class RecommendationRow:
 
 @dataclass(frozen=True, kw_only=True)
 class RecommendationSection:
-    """What the section says about the defenses of one goal: headline, sentences, the command that computes the leakage
-    of the best defense again, one line per defense, and the plot (None without points) with its id ``chart``, its
-    legend ``looks`` and its text ``spoken``.
+    """What the section says about the defenses of one goal: headline, the ``best`` defense with its ``worst`` attack
+    and what chance gives there (``strangers``) as text, sentences, the command that computes its leakage again, one
+    line per defense, and the plot (None without points) with its id ``chart``, its legend ``looks`` and its text
+    ``spoken``.
 
     ``goal`` is the goal as a heading, empty if all defenses of the run have the usual one, recognition. ``repeats``
     says whether defenses and learners were repeated. ``baseline`` is the match rate that chance gives, as text.
@@ -116,6 +117,9 @@ class RecommendationSection:
     goal: str
     chart: str
     headline: str
+    best: AssessedDefense | None
+    worst: str
+    strangers: str
     sentences: Sequence[Sentence]
     repeats: str
     command: str
@@ -176,15 +180,19 @@ def _ruling(rows: Rows, found: Recommendation, chart_id: str, goals: bool) -> Re
     drawable = [e for e in found.entries if e.complete]
     marks = {id(e): str(i) for i, e in enumerate(drawable, 1)}
     several = len(rows.experiments) > 1
+    worst = found.best.worst if found.best else None
     lines = [_row(rows, found, e, marks.get(id(e), ""), several) for e in found.entries]
     chart = pareto(found)
     return RecommendationSection(
         goal=f"Goal {found.goal}: {found.purpose.words}" if goals or found.goal != "recognition" else "",
         chart=chart_id,
         headline=headline(found),
+        best=found.best,
+        worst=attack_name(worst, several) if worst else "",
+        strangers=f"{CHANCE.shown(worst.chance.value)} %" if worst and worst.chance.value is not None else "",
         sentences=sentences(found, several),
         repeats=repeats(found),
-        command=_command(rows, found.best),
+        command=command_again(rows, found.best),
         lines=lines,
         plot=_drawn_plot(chart, chart_id),
         looks=[look for look in LOOKS if any(line.look is look and line.mark for line in lines)],
@@ -250,7 +258,7 @@ def _row(rows: Rows, found: Recommendation, entry: AssessedDefense, mark: str, s
         channels=_channels(entry),
         dominated=_dominated(entry),
         remarks=_remarks(entry),
-        command=_command(rows, entry),
+        command=command_again(rows, entry),
     )
 
 
@@ -323,7 +331,7 @@ def _by_design(attack: TriedAttack) -> str:
 # ---- to compute it again ---------------------------------------------------------------------------------------------
 
 
-def _command(rows: Rows, entry: AssessedDefense | None) -> str:
+def command_again(rows: Rows, entry: AssessedDefense | None) -> str:
     """Return the command that computes the leakage of a defense again: the recorded command of the run, restricted to
     the cells of the worst attack unless they are many.
 

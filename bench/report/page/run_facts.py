@@ -101,6 +101,27 @@ def stand_in_models(rows: Rows) -> list[str]:
     return sorted(c.label for c in components if c.kind == "model" and c.synthetic)
 
 
+def badges(rows: Rows, *, include_real_faces: bool) -> list[tuple[str, str]]:
+    """Return what a reader must know before all else, as pairs of a name and a text; the first stays in view."""
+    found = []
+    if rows.synthetic:
+        whole = all(c.synthetic for c in rows.cells)
+        which = "These data are" if whole else "Some of these data are"
+        found.append(
+            ("Synthetic stand-in", f"{which} computer-generated faces. Nothing here is a claim about real faces.")
+        )
+    if include_real_faces and (shown := licenses(rows)):
+        notes = "; ".join(f"{label}: {text}" for label, text in shown)
+        own = "This page shows pictures of data sets that have licenses of their own"
+        found.append(("Faces of real people", f"{own}: {notes}. Do not pass it on unless they allow it."))
+    if models := stand_in_models(rows):
+        words = (
+            "learnt from computer-generated faces. What they make of real faces says little about recognition systems."
+        )
+        found.append(("Stand-in models on real faces", f"{', '.join(models)} {words}"))
+    return found
+
+
 # ---- an experiment ---------------------------------------------------------------------------------------------------
 
 

@@ -197,7 +197,7 @@ def promises(rows: Rows) -> list[ThreatModelEntry]:
     share one entry."""
     found: dict[tuple[str, ...], list[CellRow]] = {}
     for cell in rows.cells:
-        component = _component(rows, "defense", cell.defense)
+        component = _component(rows, "defense", cell.recorded)
         declared = component and component.defense
         declarations = tuple(str(getattr(declared, name, UNRECORDED)) for name in (*_PROMISES, "needs"))
         found.setdefault((cell.plugin, cell.goal, *declarations), []).append(cell)
@@ -207,7 +207,7 @@ def promises(rows: Rows) -> list[ThreatModelEntry]:
 def _promise(rows: Rows, cells: Sequence[CellRow]) -> ThreatModelEntry:
     """Return the entry of the defenses to which the cells belong; all have the same declarations."""
     first = cells[0]
-    component = _component(rows, "defense", first.defense)
+    component = _component(rows, "defense", first.recorded)
     declared = component and component.defense
 
     def declaration(name: str) -> str:

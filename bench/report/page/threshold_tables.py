@@ -17,8 +17,9 @@ _RATE, _CELL = "impostor_match_adversary", "cell"
 
 @dataclass(frozen=True, kw_only=True)
 class ThresholdTable:
-    """A table of thresholds with its caption; the table has no rows if the run has no such thresholds."""
+    """A table of thresholds with its title and caption; it has no rows if the run has no such thresholds."""
 
+    title: str
     grid: Grid
     about: str
 
@@ -45,7 +46,7 @@ def deployed(rows: Rows) -> ThresholdTable:
         f"brackets the false match rate (FMR) that it realises on the {size} impostor scores of {of} who are not "
         "scored. Utility is measured at it."
     )
-    return ThresholdTable(grid=_grid(["data set", *models], made), about=about)
+    return ThresholdTable(title="Thresholds of the service", grid=_grid(["data set", *models], made), about=about)
 
 
 def adversaries(rows: Rows) -> ThresholdTable:
@@ -76,7 +77,9 @@ def adversaries(rows: Rows) -> ThresholdTable:
         "From the lowest to the highest of all attacks; in brackets the FMR that they realise on the people who are "
         f"scored, which is the chance level of a match. Leakage is measured at it.{''.join(notes)}"
     )
-    return ThresholdTable(grid=_grid(["data set, defense", *models], made), about=about)
+    return ThresholdTable(
+        title="Thresholds of adversaries", grid=_grid(["data set, defense", *models], made), about=about
+    )
 
 
 _SCORED = (
