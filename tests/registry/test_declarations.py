@@ -249,7 +249,7 @@ OF_ITS_OWN: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("declared", OF_ITS_OWN, ids=repr)
+@pytest.mark.parametrize("declared", OF_ITS_OWN, ids=lambda declared: ", ".join(declared))
 def test_attributes_of_a_plugins_own_are_no_mistake(declared: dict[str, Any]) -> None:
     assert problem_of("defense", "mine", component("defense", **declared)) is None
 
