@@ -46,7 +46,13 @@ def test_it_says_what_was_written_and_what_to_do_next(tmp_path: Path, monkeypatc
         "suite.toml",
         "tests/test_my_cloak.py",
     ]
-    for words in ("pip install -e my-cloak", "bench try my-cloak", "bench run my-cloak/suite.toml", "protect()"):
+    for words in (
+        "pip install -e my-cloak",
+        "bench try my-cloak",
+        "bench check my-cloak",
+        "bench run my-cloak/suite.toml",
+        "protect()",
+    ):
         assert words in done.output
     assert "$" not in "".join(text.decode() for text in files_of(tmp_path / "my-cloak").values())
     assert "class MyCloak(Defense)" in (tmp_path / "my-cloak" / "my_cloak" / "__init__.py").read_text()

@@ -36,6 +36,7 @@ class _Kind:
 
 
 _ONE_FACE = ("bench try {name}", "one face, in this process: breakpoints stop")
+_CHECK = ("bench check {name}", "whether it keeps the contract, in seconds")
 _KINDS: Mapping[str, _Kind] = {
     "defense": _Kind(description="A defense for bench", method="protect", try_it=_ONE_FACE),
     "attack": _Kind(description="An attack for bench", method="reconstruct", try_it=_ONE_FACE),
@@ -79,6 +80,7 @@ def new(kind: str, name: str, into: Path | None) -> None:
     steps = {
         f"pip install -e {place}": "into the environment of bench",
         tried.format(name=name): what,
+        _CHECK[0].format(name=name): _CHECK[1],
         f"bench run {shlex.quote(str(folder / 'suite.toml'))}": "measures it, and writes a report",
     }
     for command, what in steps.items():
@@ -135,6 +137,7 @@ def _words(kind: str, name: str) -> Mapping[str, str]:
         "description": about.description,
         "method": about.method,
         "try_command": f"{command.format(name=name):<23} # {what}",
+        "check_command": f"{_CHECK[0].format(name=name):<23} # {_CHECK[1]}",
     }
 
 
