@@ -116,8 +116,9 @@ def components_of(plan: Plan) -> list[tuple[Component, tuple[CellRole, ...]]]:
         _, roles = found.setdefault(digest_of([c.kind, c.label, c]), (c, {}))
         roles.setdefault(role)
     known = {digest_of(c) for c, _ in found.values()}
-    trainers = (s.components["attack"][0] for s in plan.stages.values() if s.kind == "fit_attack")
-    for c in trainers:
+    # Stages that are only scored again have no components.
+    trainers = (s.components["attack"] for s in plan.stages.values() if s.kind == "fit_attack" and s.components)
+    for c, *_ in trainers:
         if (digest := digest_of(c)) not in known:
             known.add(digest)
             found[digest] = (c, {"attack": None})
