@@ -7,7 +7,6 @@ from pathlib import Path
 
 from bench.core.errors import SuiteError, did_you_mean
 from bench.core.parsing import parse_toml
-from bench.store.reference import FOLDERS, find_reference
 
 _PACKAGE = Path(__file__).parent.parent
 
@@ -25,6 +24,8 @@ def check_standard(version: str | None) -> None:
     """Raise `SuiteError` unless a text is the version of a published suite or of a reference run, or None."""
     if version is None:
         return
+    from bench.store.reference import FOLDERS, find_reference  # It imports pyarrow, which help does not need.
+
     heads = [parse_toml(path.read_text(encoding="utf-8")).get("suite", {}) for path in published().values()]
     known = [head["version"] for head in heads if "version" in head]
     if version in known or find_reference(version) is not None:
