@@ -30,8 +30,9 @@ class KeyedTemplate(Defense):
     """Sends the embedding of the authorised model, multiplied by a random orthogonal matrix that follows from ``key``.
 
     The matrix keeps all angles, so that templates under one key are matched exactly as well as embeddings. With
-    ``binary``, only the signs are sent, as 0 and 1: less accurate, and the embedding can no longer be computed from
-    template and key. ``key`` is that of a service and the same for all its people. ``size`` is the length of the
+    ``binary``, only the signs are sent, as 0 and 1: less accurate, and whoever has template and key computes the
+    embedding up to a cosine of about .8 (the square root of 2 / pi), which most recognisers take for the same person.
+    ``key`` is that of a service and the same for all its people. ``size`` is the length of the
     model's embeddings; that of the networks of `bench_zoo` is 128.
 
     Source: BioHashing of Teoh, Ngo and Goh, "BioHashing: two factor authentication featuring fingerprint data and
@@ -49,8 +50,8 @@ class KeyedTemplate(Defense):
     promise = "that templates under different keys cannot be linked, and that a stolen one can be replaced"
     trusts = "the service, which holds key and templates, and gives the client its whole model"
     not_promised = (
-        "anything against those who know the key: without `binary`, they compute the embedding; anything against those "
-        "who know a few embeddings with their templates, from which the matrix follows"
+        "anything against those who know the key: they compute the embedding, with `binary` up to a cosine of about 0.8; "
+        "anything against those who know a few embeddings with their templates, from which the matrix follows"
     )
 
     size: Annotated[int, Interval(ge=2, le=4096)] = 128

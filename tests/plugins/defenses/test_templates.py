@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 from typing import Any
@@ -9,9 +10,10 @@ from typing import Any
 import pytest
 import torch
 from bench_templates import KeyedTemplate
-from bench_templates.turning import orthogonal
+from bench_templates.turning import orthogonal, turned
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.nn import functional as F
 
 from bench import Capabilities, ContractError, Received, SuiteError, instantiate
 from bench.api.context import Context
@@ -108,3 +110,11 @@ def test_another_length_of_embeddings_is_one_error() -> None:
 def test_a_parameter_out_of_bounds_is_one_error(params: dict[str, Any]) -> None:
     with pytest.raises(SuiteError, match=rf"here\.{next(iter(params))}: input should be"):
         instantiate(KeyedTemplate, params, "here")
+
+
+def test_bits_and_key_give_the_embedding_up_to_a_known_cosine() -> None:
+    """Of random directions, the signs keep a cosine of sqrt(2 / pi): the docstring must not promise more."""
+    embeddings = F.normalize(torch.randn(200, 128, generator=torch.Generator().manual_seed(1)), dim=1)
+    bits = 2.0 * (turned(embeddings, 7) > 0) - 1
+    back = F.normalize(bits @ orthogonal(128, 7), dim=1)
+    assert (back * embeddings).sum(dim=1).mean().item() == pytest.approx(math.sqrt(2 / math.pi), abs=0.01)
