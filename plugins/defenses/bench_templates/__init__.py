@@ -50,7 +50,7 @@ class KeyedTemplate(Defense):
     promise = "that templates under different keys cannot be linked, and that a stolen one can be replaced"
     trusts = "the service, which holds key and templates, and gives the client its whole model"
     not_promised = (
-        "anything against those who know the key: they compute the embedding, with `binary` up to a cosine of about 0.8; "
+        "anything against those who know the key: they compute the embedding, with `binary` up to a cosine of .8; "
         "anything against those who know a few embeddings with their templates, from which the matrix follows"
     )
 
