@@ -16,12 +16,12 @@ LOWER_BOUND = (
     "recognises far more. To measure that, let bench run the program on the faces of the standard suite, which needs "
     "no plugin: bench run standard --trust --defense "
     """'external-command,files=~/mine,command=["python","{files}/protect.py","{input}","{output}"]'; """
-    "or give it pictures that were protected elsewhere: external-images (docs/defenses.md). No number of photos shows "
-    "that a protection is safe."
+    "external-images takes pictures that were protected elsewhere (docs/defenses.md). No number of photos shows that a "
+    "protection is safe."
 )
 CHOSEN_HERE = (
-    "The best preprocessing was chosen on these very photos, which is optimistic for the adversary: on other photos it "
-    "would match rather less."
+    "The best preprocessing was chosen on these very photos, which is optimistic for the adversary: on other photos "
+    "its figures would rather be lower."
 )
 _NAMES = {"psnr": "PSNR", "ssim": "SSIM", "lpips": "LPIPS"}
 _ENOUGH = 0.5  # A share of strangers that is larger than this times the share of photos is no recognition of anybody.
