@@ -28,7 +28,8 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
     "judges",
     multiple=True,
     metavar="NAME[,PARAM=VALUE...]",
-    help="A recognition network; may be given several times (default: all with real weights, see bench models status).",
+    help="A recognition network; may be given several times (default: all with real weights, see bench models status). "
+    "label=NAME among the parameters is its name in what is printed and written.",
 )
 @options.search_paths
 @click.option(
@@ -48,8 +49,13 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option("--suffix", default="", metavar="TEXT", help="What the program adds to names, such as _cloaked.")
 @click.option("--one-person-each", is_flag=True, help="Each photo shows another person; folders do not matter.")
 @click.option("--report", type=_FILE, metavar="FILE", help="Write an HTML report, without pictures and names.")
-@click.option("--rows", type=_FILE, metavar="FILE", help="Write every comparison as .parquet or .csv.")
-@click.option("--with-pictures", is_flag=True, help="Put the faces and names into the report, and names into the rows.")
+@click.option("--rows", type=_FILE, metavar="FILE", help="Write every comparison as .parquet or .csv, without names.")
+@click.option(
+    "--with-pictures",
+    is_flag=True,
+    help="Put the faces and the names of photos and people into the report, and these names into the rows "
+    "(photo_name, original_name, person_name).",
+)
 @options.device
 def judge(
     originals: Path,
@@ -102,12 +108,13 @@ def judge(
     _show(found)
     if rows is not None:
         write_rows(found, rows, names=with_pictures)
-        say(f"rows: {rows}")
+        named = "; it holds the names of photos and people" if with_pictures else ""
+        say(f"rows: {rows} (only you may read it{named})")
     if report is not None:
         from bench.report.judge_page import write_page
 
         write_page(found, report, pictures=with_pictures)
-        say(f"report: {report} (only you may read it{'; it shows the faces' if with_pictures else ''})")
+        say(f"report: {report} (only you may read it{'; it shows the faces and names' if with_pictures else ''})")
 
 
 def _progress() -> OnProgress:

@@ -1,7 +1,8 @@
-"""The figures of a judgement, computed from its rows alone: shares with intervals, and the worst of all ways.
+"""The figures of a judgement, computed from its rows alone: shares with intervals, and the worst of all
+preprocessings.
 
-A *way* is an alignment and a preprocessing. The best way of an adversary is chosen on the same photos, which makes its
-share a little too high rather than too low: it answers how bad it can get, not what one adversary will get.
+Each preprocessing is tried with each alignment. The best for the adversary is chosen on the same photos, which makes
+its share a little too high rather than too low: it answers how bad it can get, not what one adversary will get.
 """
 
 from __future__ import annotations
@@ -38,8 +39,8 @@ class Share:
 
 
 @dataclass(frozen=True, kw_only=True)
-class WayFigures:
-    """What one judge finds after one way to prepare the protected pictures; None where it cannot be said.
+class PreprocessingFigures:
+    """What one judge finds after one preprocessing, with one alignment; None where it cannot be said.
 
     - ``service``, ``adversary``: the share of photos that match their own original at this threshold
     - ``other_service``, ``other_adversary``: of pairs of a photo with another original of the person
@@ -69,7 +70,7 @@ class WayFigures:
 
 @dataclass(frozen=True, kw_only=True)
 class JudgeFigures:
-    """What one judge finds: all ways, in the order in which they were tried, and how thresholds were set."""
+    """What one judge finds: all preprocessings, in the order in which they were tried, and how thresholds were set."""
 
     judge: str
     weights: str
@@ -77,19 +78,19 @@ class JudgeFigures:
     photos: int
     people: int
     fmr: float
-    ways: tuple[WayFigures, ...]
+    preprocessings: tuple[PreprocessingFigures, ...]
     service_people: int
     adversary_people: int
 
     @property
-    def received(self) -> WayFigures:
+    def received(self) -> PreprocessingFigures:
         """The protected pictures as they are, with the faces that are found in them."""
-        return self.ways[0]
+        return self.preprocessings[0]
 
-    def best(self, what: str) -> WayFigures | None:
-        """Return the way with the largest share of some name, of equal ones the first; None if none has it."""
-        having = [way for way in self.ways if getattr(way, what) is not None]
-        return max(having, key=lambda way: getattr(way, what).value, default=None)
+    def best(self, what: str) -> PreprocessingFigures | None:
+        """Return the first preprocessing with the largest share of some name; None if none has this share."""
+        having = [one for one in self.preprocessings if getattr(one, what) is not None]
+        return max(having, key=lambda one: getattr(one, what).value, default=None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,8 +111,8 @@ def judged(rows: pa.Table) -> list[JudgeFigures]:
 
 def _of_judge(name: str, table: pd.DataFrame) -> JudgeFigures:
     own = table[table["compared_with"] == OWN_PICTURE]
-    ways = tuple(_of_way(part) for _, part in table.groupby(["alignment", "preprocessing"], sort=False))
-    ordered = sorted(ways, key=lambda way: (way.alignment == "original", way.preprocessing != AS_RECEIVED))
+    tried = tuple(_of_preprocessing(part) for _, part in table.groupby(["alignment", "preprocessing"], sort=False))
+    ordered = sorted(tried, key=lambda one: (one.alignment == "original", one.preprocessing != AS_RECEIVED))
     return JudgeFigures(
         judge=name,
         weights=str(table["weights"].iloc[0]),
@@ -119,17 +120,17 @@ def _of_judge(name: str, table: pd.DataFrame) -> JudgeFigures:
         photos=own["photo"].nunique(),
         people=len(set(_clusters(own).tolist())),
         fmr=float(table["fmr"].iloc[0]),
-        ways=tuple(ordered),
+        preprocessings=tuple(ordered),
         service_people=int(table["service_people"].min()),
         adversary_people=int(table["adversary_people"].min()),
     )
 
 
-def _of_way(table: pd.DataFrame) -> WayFigures:
+def _of_preprocessing(table: pd.DataFrame) -> PreprocessingFigures:
     own = table[table["compared_with"] == OWN_PICTURE]
     others = table[table["compared_with"] == OTHER_PICTURE]
     elsewhere = own[own["rank_other_chance"].notna() | ~own["face_found"] & own["photo"].isin(others["photo"])]
-    return WayFigures(
+    return PreprocessingFigures(
         alignment=str(table["alignment"].iloc[0]),
         preprocessing=str(table["preprocessing"].iloc[0]),
         faces=int(own["face_found"].sum()),

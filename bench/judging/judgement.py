@@ -12,7 +12,7 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from bench.core.errors import DataError, SuiteError
-from bench.judging import figures, words
+from bench.judging import figures, thresholds, words
 from bench.judging.figures import JudgeFigures, Visibility
 from bench.judging.judges import Judge, chosen
 from bench.judging.pictures import JudgedPictures, OtherPeople, read_both, strangers_of_dataset, strangers_of_folder
@@ -68,6 +68,7 @@ class Judgement:
         notes.append(self._threshold_note())
         if self.no_adversary:
             notes.append(f"No threshold of an adversary: {self.no_adversary}.")
+        notes.append(words.CHOSEN_HERE)
         if not people.known:
             notes.append(
                 "Who the people of these photos are is not known, so each photo counts as one sample. If several show "
@@ -77,7 +78,12 @@ class Judgement:
 
     def _threshold_note(self) -> str:
         if self.no_service:
-            return "No threshold is used that was not set on pictures of different people here; none is assumed."
+            return (
+                f"There is no threshold{'' if self.no_adversary else ' of a service'}, so no match is reported"
+                f"{'' if self.no_adversary else ' at it'}. Pictures of at least "
+                f"{thresholds.needed_people(self.wanted.fmr):,} other people give one: --calibrate DIR, a folder with "
+                "one folder per person."
+            )
         if self.strangers is not None:
             return f"Thresholds were set on {self.strangers.source}, for each preprocessing."
         return (

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 from bench.api.hookspecs import Model
+from bench.core.content_keys import digest_of
 from bench.core.domain import Component
 from bench.core.errors import BenchError, MissingDataError, SuiteError, error_text
+from bench.core.text import spelling
 from bench.registry.components import component_of
 from bench.registry.discovery import Registry
 from bench.suite.added_defenses import parse_reference
+from bench.suite.expand import FullReference, full_reference
 
 SIZE = (112, 112)  #: Height and width of the aligned faces that judges must take.
 STAND_IN = (
     "trained on computer-generated faces: a stand-in to try this command with. What it finds says nothing about real "
     "photos"
 )
-_FORM = "expected NAME or NAME,parameter=value,... such as mobileface or 'onnx-model,weights_file=~/net.onnx'"
+_FORM = (
+    "expected NAME or NAME,parameter=value,... such as mobileface or 'onnx-model,weights_file=~/net.onnx,label=mine'"
+)
 _FETCH = (
     "Get one: pip install 'face-privacy-bench[real]', then: bench models fetch arcface-mnet (8 MB; it prints the "
     "license and asks first). Or put the weights of a network into a folder and name it: --weights-dir DIR. What fits: "
@@ -54,8 +58,7 @@ def chosen(named: Sequence[str], registry: Registry) -> list[Judge]:
     """
     if named:
         found = [_named(text, registry) for text in named]
-        if len({judge.name for judge in found}) < len(found):
-            raise SuiteError("--judge: expected each network once, found one twice; remove it")
+        _check_names(found)
         return found
     problems: list[str] = []
     judges: dict[str, Judge] = {}
@@ -80,7 +83,7 @@ def _usable(registry: Registry, problems: list[str]) -> Iterator[Judge]:
     others with weights cannot be used are added to ``problems``."""
     for name in registry.names("model"):
         try:
-            judge = _judge({"plugin": name}, name, registry)
+            judge = _judge(full_reference("model", name, name), registry)
         except (MissingDataError, SuiteError):
             continue  # There are no weights, or only the user can say which.
         except BenchError as error:
@@ -91,20 +94,34 @@ def _usable(registry: Registry, problems: list[str]) -> Iterator[Judge]:
 
 
 def _named(text: str, registry: Registry) -> Judge:
-    """Return the judge that a value of ``--judge`` names."""
+    """Return the judge that a value of ``--judge`` names, under its label if it has one."""
     table = parse_reference(text, "--judge", _FORM)
-    return _judge(table, f"--judge {table['plugin']}", registry)
+    return _judge(full_reference("model", table, f"--judge {table['plugin']}"), registry)
 
 
-def _judge(table: dict[str, Any], where: str, registry: Registry) -> Judge:
-    params = {name: value for name, value in table.items() if name not in ("plugin", "label")}
-    cls = registry.find("model", table["plugin"], where).cls
+def _check_names(judges: Sequence[Judge]) -> None:
+    """Raise `SuiteError` for a network that is named twice, and for two networks whose names a reader cannot tell
+    apart: rows are grouped by them."""
+    for k, judge in enumerate(judges):
+        for other in judges[:k]:
+            if digest_of(judge.component) == digest_of(other.component):
+                raise SuiteError(f"--judge: expected each network once, found {judge.component.name} twice; remove one")
+            if spelling(judge.name) == spelling(other.name):
+                raise SuiteError(
+                    f"--judge: expected a name of its own for each network, found two called {judge.name!r}; add "
+                    f"label=NAME to one of them: --judge '{judge.component.name},...,label=NAME'"
+                )
+
+
+def _judge(reference: FullReference, registry: Registry) -> Judge:
+    where = reference.where
+    cls = registry.find("model", reference.name, where).cls
     if "foreign_code" in dir(cls):
         raise SuiteError(
             f"{where}: expected a network of an installed plugin, or weights in a file, found one whose parameters "
             "name code; export it as ONNX and name it with --judge onnx-model,weights_file=FILE"
         )
-    component = component_of("model", table["plugin"], params, where, registry)
+    component = replace(component_of("model", reference.name, reference.passed, where, registry), label=reference.label)
     model: Model = registry.build(component)
     try:
         size, terms = tuple(model.input_size), str(model.license)

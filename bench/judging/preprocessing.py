@@ -1,7 +1,8 @@
-"""What is tried on an aligned face before it is recognised: simple filters that anybody applies who wants to recognise.
+"""What is tried on an aligned face before it is recognised: simple preprocessings that anybody applies who wants to
+recognise.
 
 They need no knowledge of the protection. The list is short and fixed, so that results can be compared, and because with
-every further filter more strangers match by chance. Adversaries who choose among many filters, or learn, are attacks of
+every further one more strangers match by chance. Adversaries who choose among many, or learn, are attacks of
 suites (``bench run standard``).
 """
 

@@ -115,8 +115,7 @@ def _judge(
     fmr: float,
     device: str,
 ) -> None:
-    """Add the rows of one judge: of each way to prepare a protected picture, which is an alignment and a
-    preprocessing."""
+    """Add the rows of one judge: of each preprocessing, with each alignment."""
     embed = _embedder(judge, device)
     who = np.array([pictures.people.of[name] for name in pictures.gallery], dtype=np.int64)
     c = thresholds.Compared(
@@ -139,12 +138,12 @@ def _judge(
             adversary = thresholds.of_adversary(c, probes, shown[rows], shown)
             if adversary.reason:
                 found.no_adversary[adversary.reason] = None
-            way = _Way(judge, alignment, preprocessing, c, service, adversary)
-            found.rows += way.rows(pictures, shown, rows, probes, visible)
+            scored = _Preprocessed(judge, alignment, preprocessing, c, service, adversary)
+            found.rows += scored.rows(pictures, shown, rows, probes, visible)
 
 
 @dataclass(frozen=True)
-class _Way:
+class _Preprocessed:
     """One judge, one alignment and one preprocessing, with the thresholds that apply."""
 
     judge: Judge

@@ -86,7 +86,7 @@ def of_service(c: Compared, changed: NDArray[np.float32], who: NDArray[np.int64]
         return _none(len(who), _unknown(c.fmr))
     left = c.people.count - _largest_group(c)
     if left < needed_people(c.fmr):
-        return _none(len(who), _too_few(left, c.fmr, "beside those of a photo"))
+        return _none(len(who), _too_few(left, needed_people(c.fmr), c.fmr, "beside those of a photo"))
     groups = c.group(c.who)
     found = impostors.cross_fitted_thresholds(changed, c.clean, c.who, c.who, groups, groups, c.fmr)
     return _applied(found, c.group(who))
@@ -107,14 +107,14 @@ def of_adversary(
         )
     group = c.group(shown)
     if c.strangers is not None and c.other is not None:
-        pairs = left * c.strangers.count
+        pairs, needed = left * c.strangers.count, math.ceil(needed_pairs(c.fmr) / c.strangers.count)
         apart = np.full(len(c.other), int(group.max()) + 1, np.int64)  # a group of their own, which is never left out
         gallery, own = c.other, -1 - c.strangers.people  # Nobody who is judged has a negative number.
     else:
-        pairs = left * (left - 1) // 2
+        pairs, needed = left * (left - 1) // 2, needed_people(c.fmr)
         gallery, own, apart = c.clean, c.who, c.group(c.who)
     if pairs < needed_pairs(c.fmr):
-        return _none(len(who), _too_few(left, c.fmr, "who are protected, beside those of a photo"))
+        return _none(len(who), _too_few(left, needed, c.fmr, "who are protected, beside those of a photo"))
     found = impostors.cross_fitted_thresholds(probes, gallery, shown, own, group, apart, c.fmr)
     return _applied(found, c.group(who))
 
@@ -125,12 +125,12 @@ def _of_strangers(c: Compared, changed: NDArray[np.float32], n: int) -> PhotoThr
     if c.strangers.pairs is not None:
         left, right = c.strangers.pairs.T
         if len(left) < needed_pairs(c.fmr):
-            return _none(n, _too_few(len(left), c.fmr, "in pairs of the protocol"))
+            return _none(n, _too_few_pairs(len(left), c.fmr))
         scores = recognition.cosine(changed[left], c.other[right])
         kappa, people = recognition.threshold_at_fmr(scores, c.fmr), len(np.unique(c.strangers.people[[*left, *right]]))
         return PhotoThreshold(kappa=np.full(n, kappa), people=people, impostors=len(scores))
     if c.strangers.count < needed_people(c.fmr):
-        return _none(n, _too_few(c.strangers.count, c.fmr, "in --calibrate"))
+        return _none(n, _too_few(c.strangers.count, needed_people(c.fmr), c.fmr, "in --calibrate"))
     of = c.strangers.people
     found = impostors.impostor_threshold(changed, c.other, of, of, c.fmr)
     return PhotoThreshold(kappa=np.full(n, found.kappa), people=found.people, impostors=found.impostors)
@@ -160,9 +160,19 @@ def _unknown(fmr: float) -> str:
     )
 
 
-def _too_few(people: int, fmr: float, which: str) -> str:
+def _too_few(people: int, needed: int, fmr: float, which: str) -> str:
     return (
-        f"an FMR of {100 * fmr:g} % is one match in {needed_pairs(fmr):,} pairs of different people, for which "
-        f"{needed_people(fmr):,} people are needed; here are {max(people, 0)} {which}. Give more people with "
-        "--calibrate, or choose a larger --fmr"
+        f"{_one_match(fmr)}, for which {needed:,} people are needed; here are {max(people, 0):,} {which}. Give more "
+        "people with --calibrate, or choose a larger --fmr"
     )
+
+
+def _too_few_pairs(pairs: int, fmr: float) -> str:
+    return (
+        f"{_one_match(fmr)}; the protocol of the data set has {pairs:,}. Give a folder of people or another data set "
+        "with --calibrate, or choose a larger --fmr"
+    )
+
+
+def _one_match(fmr: float) -> str:
+    return f"an FMR of {100 * fmr:g} % is one match in {needed_pairs(fmr):,} pairs of different people"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from bench.core.text import plural
-from bench.judging.figures import JudgeFigures, Share, Visibility, WayFigures
+from bench.judging.figures import JudgeFigures, PreprocessingFigures, Share, Visibility
 from bench.judging.judges import STAND_IN
 from bench.judging.pictures import GIVEN, ORIGINAL, OWN, LeftOut
 from bench.judging.preprocessing import AS_RECEIVED
@@ -13,8 +13,15 @@ from bench.judging.preprocessing import AS_RECEIVED
 LOWER_BOUND = (
     "This is a lower bound of what a recogniser can do. These networks have never seen pictures protected in this way; "
     "an adversary who trains on such pictures, which he makes of other people's faces with the same program, often "
-    "recognises far more. To measure that, make the program a defense plugin (docs/plugins.md) and run: "
-    "bench run standard (docs/standard.md). No number of photos shows that a protection is safe."
+    "recognises far more. To measure that, let bench run the program on the faces of the standard suite, which needs "
+    "no plugin: bench run standard --trust --defense "
+    """'external-command,files=~/mine,command=["python","{files}/protect.py","{input}","{output}"]'; """
+    "external-images takes pictures that were protected elsewhere (docs/defenses.md). No number of photos shows that a "
+    "protection is safe."
+)
+CHOSEN_HERE = (
+    "The best preprocessing was chosen on these very photos, which is optimistic for the adversary: on other photos "
+    "its figures would rather be lower."
 )
 _NAMES = {"psnr": "PSNR", "ssim": "SSIM", "lpips": "LPIPS"}
 _ENOUGH = 0.5  # A share of strangers that is larger than this times the share of photos is no recognition of anybody.
@@ -50,10 +57,17 @@ def share_of(share: Share | None) -> str:
     return f"{percent(share.value)} ({100 * low:.0f} to {100 * high:.0f} %), N {share.n}"
 
 
-def way_of(way: WayFigures) -> str:
-    """Return the name of a way."""
-    where = ", the face taken from where it is in the original" if way.alignment == ORIGINAL else ""
-    return f"{way.preprocessing}{where}"
+def preprocessing_of(found: PreprocessingFigures) -> str:
+    """Return the name of a preprocessing, with its alignment if that is the one of the original."""
+    where = ", the face taken from where it is in the original" if found.alignment == ORIGINAL else ""
+    return f"{found.preprocessing}{where}"
+
+
+def tried(figures: JudgeFigures) -> str:
+    """Return how many preprocessings were tried: ``5 preprocessings, each with 2 alignments``."""
+    alignments = len({one.alignment for one in figures.preprocessings})
+    each = f", each with {alignments} alignments" if alignments > 1 else ""
+    return plural(len({one.preprocessing for one in figures.preprocessings}), "preprocessing") + each
 
 
 def photos_of(figures: JudgeFigures, *, known: bool) -> str:
@@ -72,7 +86,7 @@ def verdict(figures: JudgeFigures, *, known: bool, reason: str) -> Iterator[str]
     else:
         yield (
             f"Of {photos}, {count_of(best.service)} still match their original for this network after the best of "
-            f"{plural(len(figures.ways), 'preparation')} ({way_of(best)}), at an FMR of {rate(figures.fmr)}"
+            f"{tried(figures)} ({preprocessing_of(best)}), at an FMR of {rate(figures.fmr)}"
             f"{_as_received(received)}. The threshold was set on {plural(figures.service_people, 'person', 'people')}; "
             f"{_strangers(best.strangers_service)}."
         )
@@ -81,17 +95,17 @@ def verdict(figures: JudgeFigures, *, known: bool, reason: str) -> Iterator[str]
     if adversary is not None and adversary.adversary is not None:
         yield (
             f"For an adversary who sets his threshold on protected pictures of other people, at the same FMR: "
-            f"{count_of(adversary.adversary)} of {adversary.adversary.n} ({way_of(adversary)}); "
+            f"{count_of(adversary.adversary)} of {adversary.adversary.n} ({preprocessing_of(adversary)}); "
             f"{_strangers(adversary.strangers_adversary)}."
         )
     yield from _others(figures)
     yield from _first(figures)
 
 
-def _as_received(way: WayFigures) -> str:
-    if way.service is None or way.preprocessing != AS_RECEIVED or way.alignment not in (OWN, GIVEN):
+def _as_received(found: PreprocessingFigures) -> str:
+    if found.service is None or found.preprocessing != AS_RECEIVED or found.alignment not in (OWN, GIVEN):
         return ""
-    return f"; {count_of(way.service)} as received"
+    return f"; {count_of(found.service)} as received"
 
 
 def _strangers(share: float | None) -> str:
@@ -116,7 +130,7 @@ def _others(figures: JudgeFigures) -> Iterator[str]:
         whose = "the adversary's" if best.other_adversary is not None else "the service's"
         yield (
             f"Another photo of the same person is matched in {share_of(share)} pairs at {whose} threshold "
-            f"({way_of(best)})."
+            f"({preprocessing_of(best)})."
         )
 
 
@@ -127,19 +141,19 @@ def _first(figures: JudgeFigures) -> Iterator[str]:
         chance = best.first_chance * figures.photos
         yield (
             f"Searched among all originals, the right one comes first for {count_of(best.first)} of {best.first.n} "
-            f"({way_of(best)}); by chance it would be {chance:.1f}."
+            f"({preprocessing_of(best)}); by chance it would be {chance:.1f}."
         )
     other = figures.best("first_other")
     if other is not None and other.first_other is not None:
         yield (
             f"Without the very photo that was protected, the person comes first in {share_of(other.first_other)} "
-            f"({way_of(other)}); by chance {percent(other.first_other_chance)}."
+            f"({preprocessing_of(other)}); by chance {percent(other.first_other_chance)}."
         )
 
 
 def faces(figures: JudgeFigures) -> Iterator[str]:
     """Yield what is said about protected pictures in which no face is found."""
-    own = [way for way in figures.ways if way.alignment == OWN]
+    own = [one for one in figures.preprocessings if one.alignment == OWN]
     missing = figures.photos - own[0].faces if own else 0
     if not missing:
         return

@@ -5,8 +5,6 @@ It holds numbers only: pictures and names are added if the user asks for them.
 
 from __future__ import annotations
 
-import base64
-import io
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +12,13 @@ import numpy as np
 from PIL import Image
 
 from bench.judging import words
-from bench.judging.figures import JudgeFigures, WayFigures
+from bench.judging.figures import JudgeFigures, PreprocessingFigures
 from bench.judging.judgement import Judgement
 from bench.judging.private_files import write_private
 from bench.judging.scoring import OWN_PICTURE
 from bench.metrics.arrays import Images
 from bench.report.page import assets
+from bench.report.page.image_budget import data_uri, saved
 from bench.report.page_text import environment, finished
 
 _MOST = 200  # photos that are shown
@@ -49,10 +48,11 @@ def render(found: Judgement, *, pictures: bool) -> str:
         "verdict": found.verdict(),
         "visible": words.how_visible(found.visibility),
         "lower_bound": words.LOWER_BOUND,
+        "chosen_here": words.CHOSEN_HERE,
         "notes": found.notes,
         "left_out": [words.counted(group, names=pictures) for group in found.pictures.left_out],
         "columns": COLUMNS,
-        "tables": [(_caption(one), [_row(way) for way in one.ways]) for one in figures],
+        "tables": [(_caption(one), [_row(tried) for tried in one.preprocessings]) for one in figures],
         "judges": [(judge.name, judge.weights, judge.license) for judge in found.judges],
         "settings": _settings(found),
         "faces": _faces(found) if pictures else [],
@@ -71,22 +71,22 @@ def _caption(figures: JudgeFigures) -> str:
     return f"{figures.judge}: {figures.photos} photos, at an FMR of {words.rate(figures.fmr)}"
 
 
-def _row(way: WayFigures) -> list[str]:
+def _row(found: PreprocessingFigures) -> list[str]:
     """Return a row of the table of one judge."""
-    cosine = "-" if way.cosine is None else f"{way.cosine:.2f}"
-    kappa = "-" if way.kappa_service is None else f"{way.kappa_service:.2f}"
+    cosine = "-" if found.cosine is None else f"{found.cosine:.2f}"
+    kappa = "-" if found.kappa_service is None else f"{found.kappa_service:.2f}"
     return [
-        {"own": "own face", "original": "as in the original", "given": "given"}[way.alignment],
-        way.preprocessing,
-        str(way.faces),
-        words.share_of(way.service),
-        words.share_of(way.adversary),
-        words.share_of(way.other_service),
-        words.share_of(way.other_adversary),
-        words.percent(way.strangers_service),
-        words.percent(way.strangers_adversary),
-        words.share_of(way.first),
-        words.percent(way.first_chance),
+        {"own": "own face", "original": "as in the original", "given": "given"}[found.alignment],
+        found.preprocessing,
+        str(found.faces),
+        words.share_of(found.service),
+        words.share_of(found.adversary),
+        words.share_of(found.other_service),
+        words.share_of(found.other_adversary),
+        words.percent(found.strangers_service),
+        words.percent(found.strangers_adversary),
+        words.share_of(found.first),
+        words.percent(found.first_chance),
         cosine,
         kappa,
     ]
@@ -119,15 +119,14 @@ def _faces(found: Judgement) -> list[dict[str, str]]:
     return [
         {
             "name": name,
-            "original": _data_uri(pictures.originals[place[name]]),
-            "protected": _data_uri(faces[at[photo]]) if photo in at else "",
+            "original": _embedded(pictures.originals[place[name]]),
+            "protected": _embedded(faces[at[photo]]) if photo in at else "",
             "cosine": f"{cosines[photo]:.2f}" if photo in cosines else "no face found",
         }
         for photo, name in enumerate(pictures.photos[:_MOST])
     ]
 
 
-def _data_uri(image: Images) -> str:
-    held = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0))).save(held, "png")
-    return f"data:image/png;base64,{base64.b64encode(held.getvalue()).decode('ascii')}"
+def _embedded(image: Images) -> str:
+    """Return a face as it is, without loss, as a data URI."""
+    return data_uri("png", saved(Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0))), "PNG"))

@@ -102,6 +102,7 @@ def test_a_stand_in_is_used_only_by_name_and_with_a_warning(
     assert done.code == 0, done.err
     assert "WARNING: zoo-mobileface was trained on computer-generated faces: a stand-in" in done.out
     assert "note: 2 people of --calibrate are judged too, by name or picture, and were left out" in done.out
+    assert "rows: r.csv (only you may read it; it holds the names of photos and people)" in done.out
     assert "note: Thresholds were set on 11 other people of the folder --calibrate" in done.out
     page = (tmp_path / "r.html").read_text(encoding="utf-8")
     assert "Synthetic stand-in." in page

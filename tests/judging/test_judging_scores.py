@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import io
+import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +16,8 @@ import pyarrow as pa
 import pytest
 from judged_photos import blank, embedded, face, same
 from numpy.typing import NDArray
+from PIL import Image
+from support import TESTS
 
 from bench.core.domain import Component, Origin
 from bench.judging import figures, judgement, scoring, words
@@ -76,7 +82,7 @@ def judged(scores: Scores, pictures: JudgedPictures, *, stand_in: bool = False) 
     )
 
 
-def test_every_photo_has_a_row_for_each_way_and_original_of_its_person(scored: Callable[..., Scores]) -> None:
+def test_every_photo_has_a_row_for_each_preprocessing_and_original_of_its_person(scored: Callable[..., Scores]) -> None:
     rows = scored(photos(same, faceless=3)).rows.to_pandas()
     assert len(rows) == 2 * len(PREPROCESSINGS) * PEOPLE * EACH * EACH
     assert rows.groupby(["alignment", "preprocessing"], sort=False).ngroups == 2 * len(PREPROCESSINGS)
@@ -113,14 +119,14 @@ def test_figures_come_from_the_rows_alone(scored: Callable[..., Scores]) -> None
     rows = scored(photos(same, faceless=5)).rows
     (found,) = figures.judged(rows)
     table = rows.to_pandas()
-    for way in found.ways:
-        part = table[(table["alignment"] == way.alignment) & (table["preprocessing"] == way.preprocessing)]
+    for tried in found.preprocessings:
+        part = table[(table["alignment"] == tried.alignment) & (table["preprocessing"] == tried.preprocessing)]
         own = part[part["compared_with"] == "own original"]
         hits = (own["cosine"] > own["threshold_service"]).to_numpy(float)
-        assert way.service is not None
-        assert way.service.value == hits.mean()
-        assert way.service.interval == pair_interval(hits, own["person"].to_numpy(), share=True)
-        assert way.faces == (35 if way.alignment == "own" else 40)
+        assert tried.service is not None
+        assert tried.service.value == hits.mean()
+        assert tried.service.interval == pair_interval(hits, own["person"].to_numpy(), share=True)
+        assert tried.faces == (35 if tried.alignment == "own" else 40)
     assert found.received.service is not None
     assert found.received.service.count == 35  # A photo without a face matches nothing, and counts.
     best = found.best("service")
@@ -138,7 +144,12 @@ def test_people_are_clusters_and_unknown_people_are_photos(scored: Callable[...,
     sentences = judged(scores, pictures).verdict()[0][1]
     assert sentences[0].startswith("Whether photos match their originals cannot be said: which similarity counts")
     assert "Searched among all originals, the right one comes first for 40" in sentences[1]
-    assert "each photo counts as one sample" in judged(scores, pictures).notes[-1]
+    notes = judged(scores, pictures).notes
+    assert "each photo counts as one sample" in notes[-1]
+    assert notes[0] == (
+        "There is no threshold, so no match is reported. Pictures of at least 10 other people give one: --calibrate "
+        "DIR, a folder with one folder per person."
+    )
 
 
 def test_a_rate_that_needs_more_people_is_refused_in_words(scored: Callable[..., Scores]) -> None:
@@ -176,6 +187,8 @@ def test_the_verdict_and_the_page_state_n_and_faces_that_are_lost(scored: Callab
     assert heading == "net (weights abababababab)"
     assert sentences[0].startswith("Of 40 photos of 20 people, 40 (95 %: 3")
     assert "35 (95 %: " in sentences[0]
+    assert "after the best of 5 preprocessings, each with 2 alignments (" in sentences[0]
+    assert words.CHOSEN_HERE in found.notes
     assert any(
         text.startswith("In 5 of 40 protected photos no single face is found. That is no success") for text in sentences
     )
@@ -184,12 +197,18 @@ def test_the_verdict_and_the_page_state_n_and_faces_that_are_lost(scored: Callab
     assert "person 0" not in page
     assert "<img" not in page
     assert "lower bound" in page
+    assert "external-command,files=" in page
+    assert "optimistic for the adversary" in page.split("Every preprocessing that was tried")[1]
     assert "Of 40 photos of 20 people" in page
     assert "default-src 'none'" in page
     page = judge_page.render(found, pictures=True)
     assert "secret name" in page
     assert page.count("<img") == 80
     assert "person 03/1" in page
+    data = re.search(r'alt="original"[^>]*src="data:image/png;base64,([^"]+)"', page)
+    assert data is not None
+    with Image.open(io.BytesIO(base64.b64decode(data[1]))) as shown:
+        assert (np.asarray(shown).transpose(2, 0, 1) == pictures.originals[0]).all()  # As the networks see it.
 
 
 def test_a_stand_in_is_marked_in_words_and_on_the_page(scored: Callable[..., Scores]) -> None:
@@ -217,6 +236,22 @@ def test_written_rows_are_private_and_hold_names_only_if_asked(scored: Callable[
     assert named["person_name"].iloc[0] == "person 00"
     with pytest.raises(judgement.SuiteError, match=r"--rows: expected a file name that ends in \.parquet or \.csv"):
         judgement.check_rows_name(Path("rows.xlsx"))
+
+
+def test_rows_are_grouped_by_the_names_of_judges(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scoring, "_embedder", lambda *_: embedded)
+    named = [replace(judge(), component=replace(judge().component, label=label)) for label in ("A", "B")]
+    scores = score(named, photos(same), None, fmr=0.1, device="cpu", on_progress=lambda what: None)
+    assert [found.judge for found in figures.judged(scores.rows)] == ["A", "B"]
+
+
+def test_the_guide_explains_every_column(scored: Callable[..., Scores], tmp_path: Path) -> None:
+    pictures = photos(same)
+    write_rows(judged(scored(pictures), pictures), tmp_path / "named.parquet", names=True)
+    guide = (TESTS.parent / "docs" / "your-photos.md").read_text(encoding="utf-8")
+    lines = [line.split("|") for line in guide.partition("One row is one comparison")[2].splitlines()]
+    explained = {name for cells in lines if len(cells) > 2 for name in re.findall(r"`(\w+)`", cells[1])}
+    assert explained == set(pd.read_parquet(tmp_path / "named.parquet").columns)
 
 
 def test_preprocessings_change_something_and_keep_the_form() -> None:

@@ -108,4 +108,14 @@ def test_the_pairs_of_a_protocol_are_the_only_ones_that_count() -> None:
     assert found.kappa[0] == np.sort(cosine(c.other[pairs[:, 0]], c.other[pairs[:, 1]]))[-2]
     few = OtherPeople(images=strangers.images, people=strangers.people, pairs=pairs[:9], source="a protocol")
     c = Compared(people=c.people, strangers=few, clean=c.clean, who=c.who, other=c.other, fmr=c.fmr)
-    assert "in pairs of the protocol" in of_service(c, c.other, np.arange(20)).reason
+    assert of_service(c, c.other, np.arange(20)).reason == (
+        "an FMR of 10 % is one match in 10 pairs of different people; the protocol of the data set has 9. Give a "
+        "folder of people or another data set with --calibrate, or choose a larger --fmr"
+    )
+
+
+def test_strangers_lower_the_number_of_protected_people_that_an_adversary_needs() -> None:
+    c = compared(15, fmr=0.001, strangers=50)
+    assert c.other is not None
+    few = of_adversary(c, c.clean, c.who, np.arange(15)).reason
+    assert "for which 20 people are needed; here are 13 who are protected, beside those of a photo" in few

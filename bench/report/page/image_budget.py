@@ -90,14 +90,14 @@ def encoded(data: bytes) -> str | None:
     if pixels is None:
         return None
     if len(data) <= _SMALL:
-        return _uri("png", data)
+        return data_uri("png", data)
     palette = pixels.quantize(_COLOURS, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
-    webp = _saved(pixels, "WEBP", quality=_QUALITY)
+    webp = saved(pixels, "WEBP", quality=_QUALITY)
     with Image.open(io.BytesIO(webp)) as other:
         photograph = _difference(pixels, other.convert("RGB"))
     if photograph <= _difference(pixels, palette.convert("RGB")):
-        return _uri("webp", webp)
-    return _uri("png", _saved(palette, "PNG", optimize=True))
+        return data_uri("webp", webp)
+    return data_uri("png", saved(palette, "PNG", optimize=True))
 
 
 def _pixels(data: bytes) -> Image.Image | None:
@@ -109,7 +109,8 @@ def _pixels(data: bytes) -> Image.Image | None:
     return None
 
 
-def _saved(picture: Image.Image, kind: str, **options: Any) -> bytes:
+def saved(picture: Image.Image, kind: str, **options: Any) -> bytes:
+    """Return a picture as the bytes of a file of some kind."""
     buffer = io.BytesIO()
     picture.save(buffer, kind, **options)
     return buffer.getvalue()
@@ -121,5 +122,6 @@ def _difference(picture: Image.Image, other: Image.Image) -> int:
     return int((change * change).sum())
 
 
-def _uri(kind: str, data: bytes) -> str:
+def data_uri(kind: str, data: bytes) -> str:
+    """Return the bytes of a picture as a data URI."""
     return f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"
