@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from support import Command, write_plugin
+from support import Command, environment, write_plugin
+
+from bench.kit.checking import checked_here
+from bench.kit.examine import Examination
+from bench.kit.findings import KitFinding, KitResult
+from bench.kit.targets import component_for, targets_named
+from bench.registry.discovery import Registry
+from bench.store.badges import badge_of, write_badge
 
 PLUGIN = """
 import os, sys, time
@@ -31,6 +41,16 @@ class Ends(Dark):
 @hookimpl
 def bench_defenses():
     return {"dark": Dark, "hangs": Hangs, "ends": Ends}
+"""
+
+BADGES = """
+from bench.kit.targets import component_for, targets_named
+from bench.registry.discovery import discover
+from bench.store.badges import write_badge
+
+for name in ("ends", "hangs"):
+    (target,) = targets_named(name, discover())
+    assert write_badge(component_for(target))
 """
 
 
@@ -76,8 +96,8 @@ def test_a_plugin_that_hangs_or_ends_the_process_is_found_and_the_others_are_che
 ) -> None:
     cache = {"XDG_CACHE_HOME": str(tmp_path)}
     badges = tmp_path / "face-privacy-bench" / "badges"
-    made = bench("-c", BADGES, python=True, sites=[site], env=cache)
-    assert len(list(badges.iterdir())) == 2, made.err
+    subprocess.run([sys.executable, "-c", BADGES], env=environment([site], cache), check=True)
+    assert len(list(badges.iterdir())) == 2
     done = bench("check", "ends", "hangs", "dark,share=2.0", "--timeout", "25s", sites=[site], env=cache)
     assert list(badges.iterdir()) == []
     assert done.code == 1
