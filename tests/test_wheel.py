@@ -59,7 +59,9 @@ def test_every_plugin_is_in_it_with_its_types(files: set[str]) -> None:
 
 def test_suites_guides_and_the_sample_plugin_are_in_it(files: set[str]) -> None:
     wanted = [f"bench/suites/{path.name}" for path in (ROOT / "suites").glob("*.toml")]
-    wanted += [f"bench/guides/{path.name}" for path in (*(ROOT / "docs").glob("*.md"), ROOT / "SECURITY.md")]
+    pages = [path for path in (ROOT / "docs").glob("*.md") if path.name != "index.md"]
+    wanted += [f"bench/guides/{path.name}" for path in (*pages, ROOT / "SECURITY.md")]
+    wanted += [f"bench/guides/plugins/{path.name}" for path in (ROOT / "docs" / "plugins").glob("*.md")]
     sample = TESTS / "sample_plugin"
     wanted += [f"bench/guides/sample_plugin/{name}" for name in ("README.md", "pyproject.toml")]
     wanted += [f"bench/guides/sample_plugin/{path.relative_to(sample)}" for path in sample.rglob("*.py")]

@@ -14,6 +14,7 @@ from bench.cli.terminal import say, say_json
 
 if TYPE_CHECKING:
     from bench.kit.findings import KitResult
+    from bench.kit.targets import Target
 
 
 @click.command(epilog=exit_codes("a plugin fails a check, or a named one could not be checked"))
@@ -27,8 +28,9 @@ if TYPE_CHECKING:
 def check(names: tuple[str, ...], every: bool, here: bool, timeout_s: float | None, trust: bool, as_json: bool) -> None:
     """Check that plugins keep the contract, on synthetic faces and tiny networks.
 
-    NAME is a component or a plugin as bench plugins lists it; a component may have parameters, as for --defense. Each
-    is checked on the CPU in a process of its own. What passes gets a badge, which runs record (docs/checking.md).
+    NAME is a component or a plugin as bench plugins lists it; a component may have parameters, as for --defense. They
+    are checked on the CPU in a child process, which is started anew after one that hangs or ends it. What passes with
+    its default parameters gets a badge, which runs record (docs/checking.md).
 
     \b
     Examples:
@@ -53,13 +55,10 @@ def check(names: tuple[str, ...], every: bool, here: bool, timeout_s: float | No
         click.get_current_context().exit(1)
 
 
-def _here(targets: Iterable[object]) -> Iterator[KitResult]:
+def _here(targets: Iterable[Target]) -> Iterator[KitResult]:
     from bench.kit.checking import checked_here
-    from bench.kit.targets import Target
 
-    for target in targets:
-        assert isinstance(target, Target)
-        yield checked_here(target)
+    yield from map(checked_here, targets)
 
 
 def _shown(results: Iterable[KitResult], *, as_json: bool) -> Iterator[KitResult]:

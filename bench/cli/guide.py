@@ -16,12 +16,14 @@ _PACKAGE = Path(__file__).parent.parent
 
 def guides() -> Mapping[str, Path]:
     """Return the guides by name: those in the installed package, or else those of the checkout."""
-    installed = _PACKAGE / "guides"
-    if installed.is_dir():
-        files = list(installed.glob("*.md"))
-    else:
-        files = [*(_PACKAGE.parent / "docs").glob("*.md"), _PACKAGE.parent / "SECURITY.md"]
-    return {path.stem.lower(): path for path in sorted(files, key=lambda path: path.stem.lower())}
+    folder = _PACKAGE / "guides"
+    more: list[Path] = []
+    if not folder.is_dir():
+        folder, more = _PACKAGE.parent / "docs", [_PACKAGE.parent / "SECURITY.md"]
+    pages = [page for page in folder.glob("*.md") if page.name != "index.md"]  # That is the first page of the site.
+    found = {path.stem.lower(): path for path in (*pages, *more)}
+    found |= {f"plugins/{path.stem}": path for path in (folder / "plugins").glob("*.md")}
+    return dict(sorted(found.items()))
 
 
 def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -38,6 +40,7 @@ def guide(name: str | None) -> None:
     Examples:
       bench guide
       bench guide plugins | less
+      bench guide plugins/defense
     """
     known = guides()
     if name is None:

@@ -120,19 +120,19 @@ log_format = click.option(
 def note(message: str) -> None:
     """Print a note on stderr, in the requested log format."""
     message = shortened_message(message)
-    _say("note", message, f"note: {message}")
+    _say(message, f"note: {message}")
 
 
 def say_what(message: str) -> None:
     """Print on stderr what a command does now, in the requested log format."""
-    _say("note", message, message)
+    _say(message, message)
 
 
-def _say(event: str, message: str, text: str) -> None:
+def _say(message: str, text: str) -> None:
     if click.get_current_context().meta.get(LOG_FORMAT) == "json":
         from bench.store.journal import line
 
-        say(line(event, message=message), err=True)
+        say(line("note", message=message), err=True)
     else:
         say(text, err=True)
 

@@ -92,7 +92,6 @@ def report(runs: tuple[str, ...], include_faces: bool, file: Path | None, out: P
     with _open_results(runs, folders.results) as results:
         page = require_output_file(file or _page_path(results, folders), option="-o" if file else "--out")
         sections = hook_calls.report_sections(results)
-        options.say_what("writing the report")
         written = write_report(results, page, sections, include_real_faces=include_faces)
         _note_queued_cells(results)
         say(f"report: {written}")

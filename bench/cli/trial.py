@@ -13,9 +13,6 @@ from bench.cli.terminal import say
 from bench.core.errors import BenchError, error_text
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from bench.runs.trial.judges import JudgedFace
     from bench.runs.trial.kinds import Tried
 
 
@@ -105,15 +102,16 @@ def _show(name: str, seed: int, tried: Tried) -> None:
     """Print what was found."""
     say(f"{name} on {tried.face.words}; seed {seed}")
     if tried.judgements:
-        _show_judgements(tried.judgements, tried.compared)
+        _show_judgements(tried)
         if not tried.face.bundled:
             say("  these judges learnt from generated faces: what they say of a photograph means little")
     for line in tried.lines:
         say(f"  {line}")
 
 
-def _show_judgements(judgements: Sequence[JudgedFace], compared: str) -> None:
+def _show_judgements(tried: Tried) -> None:
     """Print a table of what judges say, and under it what the numbers are."""
+    judgements = tried.judgements
     rows = [("judge", "role", "cosine", "threshold", "match")]
     rows += [
         (j.judge, j.role, f"{j.cosine:.3f}", f"{j.threshold.kappa:.3f}", "yes" if j.match else "no") for j in judgements
@@ -124,10 +122,10 @@ def _show_judgements(judgements: Sequence[JudgedFace], compared: str) -> None:
         right = (cell.rjust(width) for cell, width in zip(row[2:], widths[2:], strict=True))
         say(f"  {'  '.join((*left, *right))}")
     threshold = judgements[0].threshold
-    say(f"  cosine: of the embeddings of {compared}; above the threshold, the judge takes both for one person")
+    say(f"  cosine: of the embeddings of {tried.compared}; above the threshold, the judge takes both for one person")
     say(
-        f"  threshold: each judge sets it so that at most 1 % of {threshold.impostors:,} pairs of different people "
-        f"match, whom {threshold.people} calibration people form, unprotected"
+        f"  threshold: each judge sets it so that at most {100 * tried.fmr:g} % of {threshold.impostors:,} "
+        f"pairs of different people match, whom {threshold.people} calibration people form, unprotected"
     )
 
 

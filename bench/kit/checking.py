@@ -8,7 +8,7 @@ from typing import Any
 
 from bench.kit.examine import Examination, Heard
 from bench.kit.findings import CheckFailedError, KitResult
-from bench.kit.targets import Target, target_of
+from bench.kit.targets import Target, component_for, target_of
 from bench.store.badges import remove_badge, write_badge
 
 
@@ -27,9 +27,12 @@ def check_plugin(plugin: str | type | object, /, *, of_kind: str | None = None, 
 
 
 def checked_here(target: Target, hear: Heard = lambda check: None) -> KitResult:
-    """Ask all checks of a target in this process; the badge of a registered component follows what was found."""
+    """Ask all checks of a target in this process. A registered component that fails loses its badge; one that passes
+    with its default parameters gets one."""
     with tempfile.TemporaryDirectory(prefix="bench-check-", ignore_cleanup_errors=True) as work:
         result = Examination(target, Path(work), hear).result()
-    if result.component is not None and result.outcome != "not checked":
-        (remove_badge if result.failed else write_badge)(result.component)
+    if target.origin is not None and result.failed:
+        remove_badge(component_for(target))
+    elif result.component is not None and result.passed and not target.params:
+        write_badge(result.component)
     return result

@@ -1,5 +1,7 @@
 """Checks plugins in a child process with a time limit, so that one that never returns or ends its process is found.
 
+The child checks one component after the other; after one that hangs or ends it, a new child goes on with the next.
+
 The child discovers the plugins itself: that one hangs or ends the process while it is imported is found as well. What
 plugins print goes into a log, in which a traceback shows where the child was when it was ended.
 """
@@ -23,14 +25,16 @@ from pathlib import Path
 from typing import Literal
 
 from bench.core.content_keys import canonical
+from bench.core.domain import Component
 from bench.core.errors import BenchError, PluginError, error_text
 from bench.core.processes import start_child
 from bench.engine.worker import WorkerSetup, start
 from bench.kit.catalogue import CHECKS
 from bench.kit.findings import KitFinding, KitResult
-from bench.kit.targets import Target, all_targets, targets_named
+from bench.kit.targets import Target, all_targets, component_for, targets_named
 from bench.registry.components import foreign_code, instantiate, require_trust
 from bench.registry.discovery import discover
+from bench.store.badges import remove_badge
 
 TIMEOUT_S = 300.0
 _TEMPLATE = "bench.engine.worker_template"
@@ -67,10 +71,10 @@ class KitRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class Told:
-    """What the child tells: the ``targets`` that it checks (kind and name), the name of the next ``check``, a
+    """What the child tells: the ``targets`` that it checks (kind, name and origin), the name of the next ``check``, a
     ``result``, or an ``error`` for the user."""
 
-    targets: Sequence[tuple[str, str]] | None = None
+    targets: Sequence[Component] | None = None
     check: str | None = None
     result: KitResult | None = None
     error: BenchError | None = None
@@ -102,7 +106,7 @@ class _Child:
 
     def __init__(self, request: KitRequest, skip: int, log: Path, timeout_s: float) -> None:
         self.log, self.timeout_s = log, timeout_s
-        self.targets: Sequence[tuple[str, str]] = ()
+        self.targets: Sequence[Component] = ()
         self.check = ""
         self.ended: Literal["time", "process"] | None = None
         self.code = ""
@@ -139,8 +143,9 @@ class _Child:
             raise PluginError(f"bench check: expected plugins that can be imported, found that the process {happened}")
 
     def lost(self, number: int) -> KitResult:
-        """Return the result of the component that the child was checking when it ended."""
-        kind, name = self.targets[number]
+        """Return the result of the component that the child was checking when it ended; it has no badge any more."""
+        component = self.targets[number]
+        remove_badge(component)
         seen = f"{f'while {self.check} was checked, ' if self.check else ''}the process {self._happened()}"
         finding = KitFinding(
             check="call",
@@ -149,7 +154,7 @@ class _Child:
             seen=seen + self._where(),
             mend=CHECKS["call"].mend if self.ended == "process" else f"{CHECKS['call'].mend}; or allow more: --timeout",
         )
-        return KitResult(kind=kind, name=name, findings=(finding,))
+        return KitResult(kind=component.kind, name=component.name, findings=(finding,))
 
     def _happened(self) -> str:
         return "did not return in time" if self.ended == "time" else f"ended with {self.code}"
@@ -199,7 +204,7 @@ def _serve(
     except BenchError as error:
         pipe.send(Told(error=_plain(error)))
         os._exit(0)
-    pipe.send(Told(targets=[(one.kind, one.name) for one in targets]))
+    pipe.send(Told(targets=[component_for(one) for one in targets]))
     for target in targets[skip:]:
         result = checked_here(target, lambda check: pipe.send(Told(check=check)))
         pipe.send(Told(result=replace(result, component=None, params=canonical(result.params))))

@@ -35,7 +35,7 @@ from bench.kit.catalogue import CHECKS
 from bench.kit.dataset_trials import DatasetTrial
 from bench.kit.findings import BrokenError, KitFinding, KitResult, NotAskedError
 from bench.kit.kinds import TRIALS
-from bench.kit.other_process import results_elsewhere
+from bench.kit.other_process import STATE_KEY, results_elsewhere
 from bench.kit.targets import Target, component_for
 from bench.kit.trials import MetricTrial, ModelTrial, Trial
 from bench.kit.watching import OtherDeviceError, Watched, global_streams, moved, restore_streams, seed_streams, watched
@@ -61,7 +61,6 @@ _DEPEND: Mapping[str, tuple[str, ...]] = {
     "process": ("random", "repeat", "state"),
 }
 _COMPARED = ("learning", "repeat", "order", "split", "process")  # They compare results with earlier ones.
-_KEY = "0" * 64  # of the only artifact in the cache of the kit
 
 
 class Examination:
@@ -249,8 +248,8 @@ class Examination:
         try:
             arrays = contracts.check_state(learnt, self.trial.where)
             about = {"kind": "fit_attack", "seconds": 0.0, "peak_mb": 0.0, "device": "cpu"}
-            self.cache.write(_KEY, Artifact(tensors=arrays), about)
-            self.cache.read(_KEY)
+            self.cache.write(STATE_KEY, Artifact(tensors=arrays), about)
+            self.cache.read(STATE_KEY)
         except BenchError as error:
             raise BrokenError("a mapping of names to tensors that can be stored", str(error)) from None
         self.trial.state = {name: tensor.detach() for name, tensor in learnt.items()}
@@ -367,7 +366,7 @@ class Examination:
             raise NotAskedError("it does not learn")
         if self.unstored is not None:
             raise self.unstored
-        stored = {name: torch.from_numpy(np.array(v)) for name, v in self.cache.read(_KEY).tensors.items()}
+        stored = {name: torch.from_numpy(np.array(v)) for name, v in self.cache.read(STATE_KEY).tensors.items()}
         if text := _strictly(self.first, self._again(self._all(), stored)):
             raise BrokenError("the same results with the state from the cache", text)
 

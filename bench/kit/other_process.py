@@ -24,7 +24,8 @@ from bench.kit.targets import Target
 from bench.stages.repeatability import Results
 
 _SECONDS = 300.0
-_KEY = "0" * 64
+STATE_KEY = "0" * 64
+"""The key of what was learnt, the only artifact in the cache of the kit."""
 
 
 def results_elsewhere(target: Target, state: Path | None, work: Path) -> Results:
@@ -76,7 +77,7 @@ def main(request: str, answer: str) -> None:
     seed_streams(world.SEED + 1)
     trial.prepare()
     if about["state"] is not None:
-        tensors = Cache(Path(about["state"]), only_read=True).read(_KEY).tensors
+        tensors = Cache(Path(about["state"]), only_read=True).read(STATE_KEY).tensors
         trial.state = {name: torch.from_numpy(np.array(values)) for name, values in tensors.items()}
     found: dict[str, Any] = dict(trial.results(np.arange(trial.n)))
     np.savez(answer, **found)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -94,21 +94,17 @@ def target_of(plugin: str | type | object, params: Mapping[str, Any], kind: str 
     return Target(kind=own, name=cls.__name__, cls=cls, params={**known, **params})
 
 
-def component_for(target: Target, instance: Any, weights: str | None) -> Component:
-    """Return the component of a target that builds; that of a class which is not registered comes from nowhere."""
+def component_for(target: Target, instance: Any = None, weights: str | None = None) -> Component:
+    """Return the component of a target, with the parameters of its ``instance`` if there is one; that of a class which
+    is not registered comes from nowhere."""
     package = target.cls.__module__.partition(".")[0]
     origin = target.origin or Origin(distribution="not registered", version="", package=package, digest="")
     return Component(
         kind=target.kind,  # type: ignore[arg-type]  # Training sets are no part of stages; their kind is their own.
         name=target.name,
         label=target.name,
-        params=effective_parameters(instance),
-        passed=dict(target.params),
+        params={} if instance is None else effective_parameters(instance),
+        passed={} if instance is None else dict(target.params),
         origin=origin,
         weights=weights,
     )
-
-
-def titles(targets: Sequence[Target]) -> list[str]:
-    """Return the kinds and names of targets for people."""
-    return [f"{one.kind.replace('_', ' ')} {one.name}" for one in targets]

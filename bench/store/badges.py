@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from bench.core.cache_folder import cache_folder
-from bench.core.content_keys import canonical, digest_of
+from bench.core.content_keys import digest_of
 from bench.core.domain import Component
 from bench.core.errors import StorageError
 from bench.core.files import write_atomically
@@ -38,13 +37,9 @@ def _file(component: Component) -> Path:
 
 
 def write_badge(component: Component) -> bool:
-    """Store that the code of a component has passed the checks of this kit; return False if it cannot be stored."""
-    about: Mapping[str, Any] = {
-        "kit": KIT,
-        "kind": component.kind,
-        "name": component.name,
-        "params": canonical(component.passed),
-    }
+    """Store that the code of a component has passed the checks of this kit with its default parameters; return False
+    if it cannot be stored."""
+    about = {"kit": KIT, "kind": component.kind, "name": component.name}
     path = _file(component)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

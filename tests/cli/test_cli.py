@@ -330,7 +330,7 @@ def test_report_is_rendered_again_from_rows(bench: Command, toy_run: ToyRun, tmp
     before = page.read_text()
     page.unlink()
     done = bench("report", "toy", "--out", out)
-    assert (done.code, done.err) == (0, "writing the report\n")
+    assert (done.code, done.err) == (0, "")
     assert f"report: {page}" in done.out
     assert page.read_text() == before
     elsewhere = bench("report", out / "results" / "toy" / toy_run.folder.name, "--out", tmp_path / "elsewhere")

@@ -17,13 +17,16 @@ def test_every_guide_is_listed_by_its_name_and_title() -> None:
     done = CliRunner().invoke(main, ["guide"])
     assert done.exit_code == 0
     listed = dict(line.split(maxsplit=1) for line in done.output.splitlines())
-    assert set(listed) == {*(path.stem for path in DOCS.glob("*.md")), "security"}
+    pages = {path.stem for path in DOCS.glob("*.md")} - {"index"}
+    assert set(listed) == {*pages, *(f"plugins/{path.stem}" for path in DOCS.glob("plugins/*.md")), "security"}
     assert (listed["plugins"], listed["security"]) == ("Writing a plugin", "Security")
+    assert listed["plugins/defense"] == "Writing a defense"
 
 
 def test_a_guide_is_printed_as_it_is() -> None:
-    done = CliRunner().invoke(main, ["guide", "claims"])
-    assert done.output == (DOCS / "claims.md").read_text(encoding="utf-8")
+    for name in ("claims", "plugins/attack"):
+        done = CliRunner().invoke(main, ["guide", name])
+        assert done.output == (DOCS / f"{name}.md").read_text(encoding="utf-8")
 
 
 def test_an_unknown_guide_has_a_hint() -> None:
@@ -35,5 +38,7 @@ def test_an_unknown_guide_has_a_hint() -> None:
 def test_installed_guides_come_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "guides").mkdir()
     (tmp_path / "guides" / "SECURITY.md").write_text("# Mine\n")
+    (tmp_path / "guides" / "plugins").mkdir()
+    (tmp_path / "guides" / "plugins" / "model.md").write_text("# A model\n")
     monkeypatch.setattr(guide, "_PACKAGE", tmp_path)
-    assert CliRunner().invoke(main, ["guide"]).output == "security  Mine\n"
+    assert CliRunner().invoke(main, ["guide"]).output == "plugins/model  A model\nsecurity       Mine\n"

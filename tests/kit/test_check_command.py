@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from support import Command, write_plugin
+from support import Command, environment, write_plugin
+
+from bench.kit.checking import checked_here
+from bench.kit.examine import Examination
+from bench.kit.findings import KitFinding, KitResult
+from bench.kit.targets import component_for, targets_named
+from bench.registry.discovery import Registry
+from bench.store.badges import badge_of, write_badge
 
 PLUGIN = """
 import os, sys, time
@@ -33,6 +43,16 @@ def bench_defenses():
     return {"dark": Dark, "hangs": Hangs, "ends": Ends}
 """
 
+BADGES = """
+from bench.kit.targets import component_for, targets_named
+from bench.registry.discovery import discover
+from bench.store.badges import write_badge
+
+for name in ("ends", "hangs"):
+    (target,) = targets_named(name, discover())
+    assert write_badge(component_for(target))
+"""
+
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -41,20 +61,45 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_sound_plugin_passes_and_gets_a_badge(bench: Command, site: Path, tmp_path: Path) -> None:
     cache = {"XDG_CACHE_HOME": str(tmp_path)}
-    done = bench("check", "dark,share=0.25", "--json", sites=[site], env=cache)
+    done = bench("check", "dark", "--json", sites=[site], env=cache)
     assert done.code == 0, done.err
     (found,) = json.loads(done.out)
     assert (found["kind"], found["name"], found["outcome"]) == ("defense", "dark", "passed")
     assert {one["check"]: one["answer"] for one in found["findings"]}["process"] == "passed"
     (badge,) = (tmp_path / "face-privacy-bench" / "badges").iterdir()
-    about = {"kit": "1", "kind": "defense", "name": "dark", "params": {"share": 0.25}}
-    assert json.loads(badge.read_text()) == about
+    assert json.loads(badge.read_text()) == {"kit": "1", "kind": "defense", "name": "dark"}
+
+
+@pytest.mark.parametrize(("share", "outcome"), [(0.5, "passed"), (2.0, "failed")])
+def test_own_parameters_give_no_badge_and_a_failure_removes_it(
+    toy_installed: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, share: float, outcome: str
+) -> None:
+    class Fake(Examination):
+        def result(self) -> KitResult:
+            finding = KitFinding(check="call", answer="passed" if outcome == "passed" else "failed")
+            component = component_for(self.target)
+            return KitResult(kind="defense", name="toy-mean", findings=(finding,), component=component)
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr("bench.kit.checking.Examination", Fake)
+    (target,) = targets_named("toy-mean", toy_installed)
+    typed = replace(target, params={"weight": share})
+    checked_here(typed)
+    assert badge_of(component_for(target)) is None
+    write_badge(component_for(target))
+    checked_here(typed)
+    assert (badge_of(component_for(target)) is not None) == (outcome == "passed")
 
 
 def test_a_plugin_that_hangs_or_ends_the_process_is_found_and_the_others_are_checked(
-    bench: Command, site: Path
+    bench: Command, site: Path, tmp_path: Path
 ) -> None:
-    done = bench("check", "ends", "hangs", "dark,share=2.0", "--timeout", "25s", sites=[site])
+    cache = {"XDG_CACHE_HOME": str(tmp_path)}
+    badges = tmp_path / "face-privacy-bench" / "badges"
+    subprocess.run([sys.executable, "-c", BADGES], env=environment([site], cache), check=True)
+    assert len(list(badges.iterdir())) == 2
+    done = bench("check", "ends", "hangs", "dark,share=2.0", "--timeout", "25s", sites=[site], env=cache)
+    assert list(badges.iterdir()) == []
     assert done.code == 1
     assert "defense ends: fails call" in done.out
     assert "ended with exit code 7" in done.out

@@ -5,13 +5,16 @@ from __future__ import annotations
 import bdb
 import os
 import re
+import shlex
+import subprocess
+import sys
+import tomllib
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import click
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
@@ -21,6 +24,8 @@ from bench.cli import main
 from bench.core.cache_folder import cache_folder
 from bench.metrics.images import psnr, ssim
 from bench.registry.discovery import Registry
+from bench.runs.trial.setting import called, in_suite
+from bench.suite.added_defenses import parse_reference
 
 SETTING = """\
 [suite]
@@ -88,7 +93,31 @@ def test_a_defense_is_judged_and_shown(trying: Try) -> None:
     moved = float(re.findall(r"moved: (\S+)", done.stdout)[0])
     assert moved == pytest.approx(difference.mean() / 255, abs=2e-3)
     assert "One face proves nothing" in done.stdout
-    assert "bench run standard --defense toy-mean,weight=0.25" in done.stdout
+    assert "at most 5 % of" in done.stdout
+    assert done.stdout.endswith("bench run standard --defense toy-mean,weight=0.25\n")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        True,
+        3,
+        -1e-05,
+        "plain",
+        "true",
+        'it\'s 5, "six", [seven',
+        "ends in \\",
+        '\\"\n\x7f\tü',
+        [1, 2.5, "a,b"],
+        {"a key": {"b": [False]}, "": "x" * 200},
+    ],
+)
+def test_the_command_that_measures_can_be_pasted(value: object) -> None:
+    table = {"plugin": "toy-mean", "parameter": value, "other": 1}
+    pasted = shlex.split(shlex.quote(called(table)))
+    assert [parse_reference(text, "--defense") for text in pasted] == [table]
+    assert tomllib.loads(f"defenses = [{in_suite(table)}]") == {"defenses": [table]}
+    assert in_suite({"plugin": "toy-mean"}) == '"toy-mean"'
 
 
 def test_what_changes_nothing_has_a_cosine_of_1(trying: Try) -> None:
@@ -227,19 +256,21 @@ def test_an_aligned_picture_is_used_as_it_is(trying: Try, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("found", [True, False])
-def test_another_picture_is_aligned(trying: Try, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, found: bool) -> None:
-    @click.command()
-    @click.argument("source", type=click.Path(path_type=Path))
-    @click.argument("target", type=click.Path(path_type=Path))
-    def align(source: Path, target: Path) -> None:
+def test_another_picture_is_aligned_by_another_process(
+    trying: Try, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, found: bool
+) -> None:
+    def align(command: Sequence[str], timeout_s: float) -> subprocess.CompletedProcess[str]:
+        assert command[:-2] == [sys.executable, "-P", "-m", "bench", "data", "align"]
+        source, target = map(Path, command[-2:])
         target.mkdir()
         (one,) = source.iterdir()
         if found:
             Image.open(one).crop((0, 0, SIZE, SIZE)).save(target / "picture.png")
         else:
             (target / "not-found.csv").write_text("path,reason,detail\npicture.png,several,3 faces\n")
+        return subprocess.CompletedProcess(command, 0, "", "")
 
-    monkeypatch.setattr("bench.runs.trial.faces.commands", lambda group: {"align": align})
+    monkeypatch.setattr("bench.runs.trial.faces.run", align)
     done = trying("identity", picture(tmp_path / "large.png", (90, 70)))
     if found:
         assert done.exit_code == 0, done.stderr
@@ -247,6 +278,20 @@ def test_another_picture_is_aligned(trying: Try, tmp_path: Path, monkeypatch: py
     else:
         assert (done.exit_code, done.stdout) == (2, "")
         assert "or a picture with one clear face, found several: 3 faces" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("said", "found"),
+    [("loading\nError: the extra [align] is missing\n", "the extra [align] is missing"), ("", "it ended with code 2")],
+)
+def test_an_alignment_that_fails_is_one_error(
+    trying: Try, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, found: str
+) -> None:
+    failed = subprocess.CompletedProcess[str]([], 2, "", said)
+    monkeypatch.setattr("bench.runs.trial.faces.run", lambda command, timeout_s: failed)
+    done = trying("identity", picture(tmp_path / "large.png", (90, 70)))
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert f"or one that can be aligned: bench data align: {found}\n" in done.stderr
 
 
 def test_the_command_that_aligns_exists() -> None:

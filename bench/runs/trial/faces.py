@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import io
+import subprocess
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from bench.core.errors import BenchError, DataError, MissingDataError
+from bench.core.errors import DataError, MissingDataError
 from bench.core.paths import child
+from bench.core.processes import python, run
 from bench.core.whole_files import read_whole
 from bench.registry.discovery import commands
 from bench.runs.trial.setting import TrialSetting
@@ -23,6 +24,7 @@ from bench.stages.stage_inputs import Job, read_faces, read_pairs
 _LARGEST = 64 << 20  # bytes of a picture
 _MOST_PIXELS = 80_000_000
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
+_LONGEST_S = 600.0  # in which one picture is aligned
 Pixels = NDArray[np.uint8]  # (3, h, w) RGB
 
 
@@ -105,21 +107,26 @@ def _read(path: Path) -> Pixels:
 
 
 def _aligned(path: Path, size: tuple[int, int]) -> Pixels:
-    """Return the aligned face of a picture of any size, as the command ``bench data align`` makes it."""
-    command = commands("data").get("align")
+    """Return the aligned face of a picture of any size, as the command ``bench data align`` makes it.
+
+    The command runs in a process of its own: a face detector may bring a library, such as TensorFlow, that aborts in a
+    process with torch.
+    """
     needed = f"{path}: expected an aligned face of {size[1]}x{size[0]} pixels"
-    if command is None:
+    if "align" not in commands("data"):
         raise DataError(f"{needed}, and no installed plugin provides bench data align; align it first")
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder, "picture"), Path(folder, "aligned")
         source.mkdir()
         copy = child(source, f"picture{path.suffix}")
         copy.write_bytes(read_whole(path, _LARGEST))
-        with contextlib.redirect_stdout(io.StringIO()):
-            try:
-                command.main([str(source), str(target)], prog_name="bench data align", standalone_mode=False)
-            except BenchError as error:
-                raise type(error)(f"{needed}, or one that can be aligned: {error}") from None
+        try:
+            done = run(python("-m", "bench", "data", "align", str(source), str(target)), _LONGEST_S)
+        except subprocess.TimeoutExpired:
+            raise DataError(f"{needed}, or one that can be aligned within {_LONGEST_S:.0f} s") from None
+        if done.returncode:
+            said = done.stderr.rpartition("Error: ")[2].strip() or f"it ended with code {done.returncode}"
+            raise DataError(f"{needed}, or one that can be aligned: bench data align: {said}")
         crop = target / "picture.png"
         if not crop.is_file():
             raise DataError(f"{needed}, or a picture with one clear face, found {_why_not(target)}")

@@ -17,16 +17,13 @@ from bench.stages.verification import Calibration, calibrated
 
 @dataclass(frozen=True, kw_only=True)
 class JudgedFace:
-    """What one judge says: the cosine of two pictures, beside its threshold.
-
-    ``role`` says what the judge is to the client; ``of`` what is compared, where several pairs of pictures are.
-    """
+    """What one judge says: the cosine of two pictures, beside its threshold. ``role`` says what the judge is to the
+    client, or which pictures it compares."""
 
     judge: str
     role: str
     cosine: float
     threshold: Calibration
-    of: str = ""
 
     @property
     def match(self) -> bool:

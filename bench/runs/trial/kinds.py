@@ -14,6 +14,7 @@ from bench.api.defense import Defense
 from bench.api.metric import Metric
 from bench.core.domain import Kind
 from bench.core.errors import PluginError, SuiteError, did_you_mean
+from bench.core.text import shortened
 from bench.metrics.images import psnr, ssim
 from bench.registry import discovery
 from bench.registry.discovery import Registry
@@ -22,7 +23,7 @@ from bench.runs.trial.client import protect_key, send
 from bench.runs.trial.faces import Pixels, TriedFace, bundled_face, picture_face
 from bench.runs.trial.judges import JudgedFace, cosine, judged, threshold_of
 from bench.runs.trial.panel import difference
-from bench.runs.trial.setting import TrialSetting, called, check_parameters, make_setting, seed_streams
+from bench.runs.trial.setting import TrialSetting, called, check_parameters, in_suite, make_setting, seed_streams
 from bench.stages import contracts
 from bench.stages.stage_inputs import build
 from bench.stages.undeclared import observed
@@ -50,11 +51,13 @@ class TrialRequest:
 class Tried:
     """What a trial found: what was compared, what each judge says, further sentences, and pictures by name.
 
-    ``measure`` is the command that measures what one face cannot show.
+    ``measure`` is the command that measures what one face cannot show, and ``fmr`` the false match rate that judges
+    allow at most on the pairs on which they set their thresholds.
     """
 
     face: TriedFace
     measure: str
+    fmr: float
     compared: str = ""
     judgements: Sequence[JudgedFace] = ()
     lines: Sequence[str] = ()
@@ -125,9 +128,10 @@ def _try_defense(setting: TrialSetting, face: TriedFace, request: TrialRequest) 
     if sent.pixels is None:
         names = (f"{name} {held.shape[1:]}" for name, held in sent.held.tensors.items())
         lines.insert(0, f"no picture leaves the client, but {', '.join(names)}; models have no picture to compare")
-        return Tried(face=face, measure=measure, lines=lines)
+        return Tried(face=face, measure=measure, fmr=setting.fmr, lines=lines)
     return Tried(
         face=face,
+        fmr=setting.fmr,
         compared="the original and the protected picture",
         measure=measure,
         judgements=judged(setting, face.pixels, sent.pixels),
@@ -149,15 +153,24 @@ def _similarity(original: Pixels, other: Pixels) -> str:
 # ---- an attack, a model, a metric ------------------------------------------------------------------------------------
 
 
+def _with_suite(axis: str, request: TrialRequest) -> str:
+    """Return the command that measures a component that only a suite can name."""
+    return (
+        f"bench run SUITE, with {axis} = [{in_suite(request.table)}] in an experiment of the suite; bench new writes "
+        "one beside a plugin (suite.toml), bench init DIR another to begin with"
+    )
+
+
 def _try_attack(setting: TrialSetting, face: TriedFace, request: TrialRequest) -> Tried:
     found = attacked(setting, face)
-    lines = [f"the face was protected by {called(request.defense)}", *found.lines]
+    lines = [f"the face was protected by {shortened(called(request.defense))}", *found.lines]
     if (picture := found.pictures.get("reconstructed")) is not None:
         lines.append(f"original and reconstructed picture: {_similarity(face.pixels, picture)}")
     return Tried(
         face=face,
         compared=found.compared,
-        measure="bench run SUITE, with a suite that names the attack (bench init DIR writes one to begin with)",
+        measure=_with_suite("attacks", request),
+        fmr=setting.fmr,
         judgements=found.judgements,
         lines=lines,
         pictures=found.pictures,
@@ -184,7 +197,8 @@ def _try_model(setting: TrialSetting, face: TriedFace, request: TrialRequest) ->
     return Tried(
         face=face,
         compared="two pictures, as they are",
-        measure="bench run SUITE, with a suite that evaluates the model (bench init DIR writes one to begin with)",
+        measure=_with_suite("evaluated", request),
+        fmr=setting.fmr,
         judgements=found,
         pictures={"original": face.pixels, **{who: other.pixels for who, other in others.items()}},
     )
@@ -199,8 +213,9 @@ def _try_metric(setting: TrialSetting, face: TriedFace, request: TrialRequest) -
     metric: Metric = build(component)
     if not metric.defines("compute"):
         raise SuiteError(f"bench try {component.label}: the metric is one of whole sets; one face is no set")
+    protected_by = shortened(called(request.defense))
     if sent.pixels is None:
-        raise SuiteError(f"--defense {called(request.defense)}: sends no picture for {component.label}; name another")
+        raise SuiteError(f"--defense {protected_by}: sends no picture for {component.label}; name another")
     ctx = job.context(f"metric {component.label}")
     seed_streams(stage)
     with observed(component, metric, job.cache.root):
@@ -208,9 +223,10 @@ def _try_metric(setting: TrialSetting, face: TriedFace, request: TrialRequest) -
         value = float(contracts.compute_checked(metric, original, other, ctx)[0])
     return Tried(
         face=face,
-        measure=f'bench run SUITE, with metrics = ["{component.label}"] in the experiment of a suite',
+        measure=_with_suite("metrics", request),
+        fmr=setting.fmr,
         lines=[
-            f"{component.label} of a face that {called(request.defense)} protected, beside the original: {value:.4g}",
+            f"{component.label} of a face that {protected_by} protected, beside the original: {value:.4g}",
             _similarity(face.pixels, sent.pixels),
         ],
         pictures={"original": face.pixels, "protected": sent.pixels},

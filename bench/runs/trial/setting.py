@@ -8,6 +8,7 @@ debugged may make anything.
 from __future__ import annotations
 
 import contextlib
+import json
 import random
 import re
 import time
@@ -24,7 +25,6 @@ from bench.core.cache_folder import cache_folder
 from bench.core.domain import Cell, Kind, Stage
 from bench.core.errors import BenchError, MissingDataError, SuiteError
 from bench.core.files import folders_in, modified
-from bench.core.text import shortened
 from bench.engine.factory import check_device, resolve_device
 from bench.engine.worker import compute_stage
 from bench.planning.plan import Plan, make_plan
@@ -52,6 +52,11 @@ class TrialSetting:
     def cells(self) -> list[Cell]:
         """The cells that can be measured: one for each model that looks at the face."""
         return [cell for cell in self.plan.cells if cell.skip is None]
+
+    @property
+    def fmr(self) -> float:
+        """The false match rate that judges allow at most where they set their thresholds."""
+        return self.plan.suite.experiments[0].fmr
 
     def stage(self, key: str) -> Stage:
         """Return the stage with this key."""
@@ -159,10 +164,29 @@ def _forget_old(cache: Cache) -> None:
 
 
 def called(table: Mapping[str, Any]) -> str:
-    """Return a component as a command line names it: ``NAME,parameter=value``."""
-    values = (f"{key}={_written(value)}" for key, value in table.items() if key != "plugin")
-    return shortened(",".join([str(table["plugin"]), *values]))
+    """Return a component as a command line names it: ``NAME,parameter=value``, with values as in TOML."""
+    values = (f"{key}={_as_toml(value)}" for key, value in table.items() if key != "plugin")
+    return ",".join([str(table["plugin"]), *values])
 
 
-def _written(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+def in_suite(table: Mapping[str, Any]) -> str:
+    """Return a component as a suite names it: its name, or a table with its parameters."""
+    return _as_toml(table if len(table) > 1 else table["plugin"])
+
+
+def _as_toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        # The command line is split at commas outside of quotes, and knows no quote after a backslash.
+        escaped = json.dumps(value, ensure_ascii=False)[1:-1].replace('\\"', "\\u0022").replace("\x7f", "\\u007f")
+        return f'"{escaped}"'
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{_key(name)} = {_as_toml(own)}' for name, own in value.items())}}}"
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(_as_toml, value))}]"
+    return str(value)
+
+
+def _key(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else _as_toml(name)
