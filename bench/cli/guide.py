@@ -49,7 +49,8 @@ def guide(name: str | None) -> None:
     elif name not in known:
         raise BenchError(f"{name}: expected the name of a guide, found another word; {did_you_mean(name, known)}")
     else:
-        say(known[name].read_text(encoding="utf-8").rstrip())
+        file = known[name]
+        say(file.read_text(encoding="utf-8").rstrip())
 
 
 def _title(path: Path) -> str:

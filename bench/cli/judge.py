@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,6 +16,17 @@ from bench.cli.terminal import say
 if TYPE_CHECKING:
     from bench.judging.judgement import Judgement
     from bench.judging.scoring import OnProgress
+
+
+class _Rate(click.FloatRange):
+    """A rate between two bounds; not a number, which every comparison lets through, is none."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        found = super().convert(value, param, ctx)
+        if math.isnan(found):
+            self.fail(f"{value} is not in the range {self.min:g} to {self.max:g}.", param, ctx)
+        return found
+
 
 _FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
 _FILE = click.Path(path_type=Path, dir_okay=False)
@@ -39,7 +51,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 )
 @click.option(
     "--fmr",
-    type=click.FloatRange(1e-6, 0.5),
+    type=_Rate(1e-6, 0.5),
     default=0.01,
     show_default=True,
     metavar="X",
@@ -82,16 +94,15 @@ def judge(
       bench judge photos cloaked --suffix _cloaked --calibrate ~/faces/others --report judged.html
       bench judge photos cloaked --judge mobileface --weights-dir ~/weights --rows judged.parquet
     """
-    from bench.core.files import require_replaceable
     from bench.engine.factory import check_device, resolve_device
     from bench.judging.judgement import Wanted, check_rows_name, write_rows
     from bench.judging.judgement import judge as carry_out
+    from bench.judging.private_files import check_outputs
 
     if rows is not None:
         check_rows_name(rows)
-        require_replaceable(rows, option="--rows")
-    if report is not None:
-        require_replaceable(report, option="--report")
+    pictures = [originals, protected, *([Path(calibrate)] if calibrate is not None else [])]
+    check_outputs({"--rows": rows, "--report": report}, pictures)
     check_device(device)
     wanted = Wanted(
         originals=originals,

@@ -138,12 +138,12 @@ def _of_preprocessing(table: pd.DataFrame) -> PreprocessingFigures:
         adversary=_matched(own, "threshold_adversary"),
         other_service=_matched(others, "threshold_service"),
         other_adversary=_matched(others, "threshold_adversary"),
-        strangers_service=_mean(own["strangers_service"]),
-        strangers_adversary=_mean(own["strangers_adversary"]),
+        strangers_service=_mean_of_all(own["strangers_service"]),
+        strangers_adversary=_mean_of_all(own["strangers_adversary"]),
         first=_share(own["rank"] == 1, own),
-        first_chance=_mean(own["rank_chance"]) or 0.0,
+        first_chance=_mean_of_all(own["rank_chance"]) or 0.0,
         first_other=_share(elsewhere["rank_other"] == 1, elsewhere) if len(elsewhere) else None,
-        first_other_chance=_mean(own["rank_other_chance"]),
+        first_other_chance=_mean_of_all(elsewhere["rank_other_chance"]),
         cosine=_mean(own["cosine"]),
         kappa_service=_mean(own["threshold_service"]),
         kappa_adversary=_mean(own["threshold_adversary"]),
@@ -172,6 +172,12 @@ def _clusters(table: pd.DataFrame) -> Cluster:
 def _mean(values: pd.Series[float]) -> float | None:
     present = values.dropna()
     return float(present.mean()) if len(present) else None
+
+
+def _mean_of_all(values: pd.Series[float]) -> float | None:
+    """Return the mean over all photos, where one without a found face matches nobody by chance either; None if nothing
+    is known of any."""
+    return float(values.fillna(0).mean()) if values.notna().any() else None
 
 
 def visibility(rows: pa.Table, metrics: Sequence[str] = ("psnr", "ssim", "lpips")) -> Visibility:

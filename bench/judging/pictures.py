@@ -222,6 +222,7 @@ class OtherPeople:
 
 
 _PICTURES_EACH, _MOST_PEOPLE = 2, 250  # of strangers: more makes no threshold better that these photos can use
+_MOST_PAIRS = 5000  # of different people, where a data set lists them
 
 
 def strangers_of_folder(found: FolderFaces, folder: Path, pictures: JudgedPictures) -> OtherPeople:
@@ -280,7 +281,7 @@ def strangers_of_dataset(registry: Registry, name: str) -> OtherPeople:
         first = [np.flatnonzero(subjects == who)[:_PICTURES_EACH] for who in np.unique(subjects)[:_MOST_PEOPLE]]
         rows, listed = np.concatenate(first), None
     else:
-        apart = np.flatnonzero(~pairs.same)[:_MOST_PEOPLE]
+        apart = np.flatnonzero(~pairs.same)[:_MOST_PAIRS]
         rows, places = np.unique(np.stack([pairs.left[apart], pairs.right[apart]], axis=1), return_inverse=True)
         listed = places.reshape(-1, 2)
     notes = ("the people of --calibrate are computer-generated, so that this threshold says nothing about real photos",)

@@ -3,9 +3,33 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from bench.core.files import replacing
+from bench.core.errors import StorageError
+from bench.core.files import replacing, require_replaceable
+
+
+def check_outputs(outputs: Mapping[str, Path | None], pictures: Sequence[Path]) -> None:
+    """Raise `StorageError`, which names the option, for a file that cannot be written, that lies in a folder of
+    ``pictures``, which it might replace, or that is also the file of another option."""
+    known: dict[Path, str] = {}
+    for option, path in outputs.items():
+        if path is None:
+            continue
+        require_replaceable(path, option=option)
+        place = path.resolve()
+        if place in known:
+            raise StorageError(
+                f"{option} {path}: expected another file than that of {known[place]}; choose another name"
+            )
+        known[place] = option
+        for folder in pictures:
+            if folder.is_dir() and place.is_relative_to(folder.resolve()):
+                raise StorageError(
+                    f"{option} {path}: expected a file outside of the folders of pictures, found one in {folder}; "
+                    "choose another place"
+                )
 
 
 def write_private(path: Path, content: bytes) -> None:

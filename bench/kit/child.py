@@ -107,6 +107,7 @@ class _Child:
     def __init__(self, request: KitRequest, skip: int, log: Path, timeout_s: float) -> None:
         self.log, self.timeout_s = log, timeout_s
         self.targets: Sequence[Component] = ()
+        self.told = skip  # How many components an answer is known for, those of earlier children included.
         self.check = ""
         self.ended: Literal["time", "process"] | None = None
         self.code = ""
@@ -127,7 +128,7 @@ class _Child:
             except (EOFError, OSError):
                 self.process.join(_ENDS)
                 self.code = _code(self.process.exitcode)
-                self.ended = "process" if self.process.exitcode or not self.targets else None
+                self.ended = "process" if self.told < len(self.targets) or not self.targets else None
                 break
             if told.error is not None:
                 raise told.error
@@ -135,6 +136,7 @@ class _Child:
                 self.targets, limit = told.targets, time.monotonic() + self.timeout_s
             self.check = told.check or self.check
             if told.result is not None:
+                self.told += 1
                 limit, self.check = time.monotonic() + self.timeout_s, ""
                 yield told.result
         self.end()

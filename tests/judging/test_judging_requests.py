@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from bench.cli import main
 from bench.core.errors import BenchError
 from bench.judging import judgement
 from bench.judging.judgement import Wanted
 from bench.judging.judges import chosen
+from bench.judging.private_files import check_outputs
 from bench.registry.discovery import Registry
 
 ZOO = ("zoo-mobileface",)
@@ -73,3 +76,23 @@ def test_folders_and_calibration_that_cannot_be_used(toy_installed: Registry, tm
         "--calibrate: expected a folder with one folder per person, or the name"
     )
     assert refused(other).endswith("found none to judge: both folders are empty")
+
+
+def test_outputs_never_replace_a_photo_or_each_other(tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    (photos / "beach.jpg").write_bytes(b"a photo")
+    (tmp_path / "link").symlink_to(photos)
+    for inside in (photos / "beach.jpg", tmp_path / "link" / "new.html"):
+        with pytest.raises(BenchError, match=r"--report .*: expected a file outside of the folders of pictures"):
+            check_outputs({"--rows": None, "--report": inside}, [photos])
+    both = {"--rows": tmp_path / "a.csv", "--report": tmp_path / "a.csv"}
+    with pytest.raises(BenchError, match=r"--report .*: expected another file than that of --rows"):
+        check_outputs(both, [photos])
+    check_outputs({"--rows": tmp_path / "a.csv", "--report": tmp_path / "a.html"}, [photos])
+
+
+def test_not_a_number_is_no_rate(tmp_path: Path) -> None:
+    done = CliRunner().invoke(main, ["judge", str(tmp_path), str(tmp_path), "--fmr", "nan"])
+    assert done.exit_code == 2
+    assert done.output == "Error: --fmr: expected a number in the range 1e-06 to 0.5, found nan\n"

@@ -38,9 +38,13 @@ class Ends(Dark):
     def protect(self, images, ctx):
         os._exit(7)
 
+class EndsWell(Dark):
+    def protect(self, images, ctx):
+        os._exit(0)
+
 @hookimpl
 def bench_defenses():
-    return {"dark": Dark, "hangs": Hangs, "ends": Ends}
+    return {"dark": Dark, "hangs": Hangs, "ends": Ends, "ends-well": EndsWell}
 """
 
 BADGES = """
@@ -98,15 +102,16 @@ def test_a_plugin_that_hangs_or_ends_the_process_is_found_and_the_others_are_che
     badges = tmp_path / "face-privacy-bench" / "badges"
     subprocess.run([sys.executable, "-c", BADGES], env=environment([site], cache), check=True)
     assert len(list(badges.iterdir())) == 2
-    done = bench("check", "ends", "hangs", "dark,share=2.0", "--timeout", "25s", sites=[site], env=cache)
+    done = bench("check", "ends", "ends-well", "hangs", "dark,share=2.0", "--timeout", "25s", sites=[site], env=cache)
     assert list(badges.iterdir()) == []
     assert done.code == 1
     assert "defense ends: fails call" in done.out
     assert "ended with exit code 7" in done.out
+    assert "ended with exit code 0" in done.out
     assert "defense hangs: fails call" in done.out
     assert "did not return in time, in protect" in done.out
     assert "defense dark, share = 2.0: fails output" in done.out
-    assert "3 components: 0 passed, 3 failed" in done.out
+    assert "4 components: 0 passed, 4 failed" in done.out
     assert not done.left
 
 
