@@ -65,7 +65,8 @@ def test_the_defense_is_measured_beside_noise_and_can_be_tried(bench: Command, h
     assert done.code == 0, done.err
     assert "zoo-judge-vgg         held out" in done.out
     assert "124,500 pairs of different people match, whom 250 calibration people form" in done.out
-    assert Image.open(home / "try-my-defense.png").size == (3 * 336 + 2 * 8, 336)
+    with Image.open(home / "try-my-defense.png") as panel:
+        assert panel.size == (3 * 336 + 2 * 8, 336)
 
 
 def test_the_attack_takes_noise_out(bench: Command, home: Path) -> None:
