@@ -40,6 +40,7 @@ TIMEOUT_S = 300.0
 _TEMPLATE = "bench.engine.worker_template"
 _IMPORTS_S = 180.0  # seconds in which plugins must be imported
 _ENDS = 3.0  # seconds in which a process that is ended writes where it was
+_LAST_BYTES = 1 << 16  # of the log, where the traceback is; a plugin may print much more before.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,7 +165,9 @@ class _Child:
     def _where(self) -> str:
         """Return in words where the child was, by the traceback in its log; empty if that is unknown."""
         try:
-            text = self.log.read_text(encoding="utf-8", errors="replace")
+            with self.log.open("rb") as file:
+                file.seek(max(0, self.log.stat().st_size - _LAST_BYTES))
+                text = file.read(_LAST_BYTES).decode(errors="replace")
         except OSError:
             return ""
         current = text.rpartition("Current thread")[2] if "Current thread" in text else ""

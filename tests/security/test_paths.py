@@ -253,6 +253,10 @@ def divisions(path: Path) -> Iterator[str]:
 
 ALLOWED = {
     "planning/adversary_stages.py": {"ENOUGH / self.experiment.fmr"},
+    "judging/scoring.py": {
+        *("(pictures[more] - 1) / (m - 1)", "1 / len(genuine)", "1 / len(impostor)", "pictures / m"),
+    },
+    "judging/thresholds.py": {"1 / fmr", "needed_pairs(c.fmr) / c.strangers.count"},
     "api/search_paths.py": {"suite / path", "folder / path"},  # A path that the suite names on purpose; suites may.
     "runs/run.py": {"seconds / declared"},
     "store/artifacts.py": {
