@@ -26,6 +26,8 @@ from bench.core.text import shortened_message
 from bench.engine.interrupts import ended_by_signals
 
 _EXIT_CODES = "0 all went well, {one}2 it could not be done, 130 it was interrupted"
+_KEPT = "what was finished is kept, and the same command continues from there"
+_BEGIN_AGAIN = frozenset({"check", "judge", "new", "try"})
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}  # Why stdout, redirected to a file, cannot be written.
 _UNMAPPED = "failed to map segment"  # What the loader of libraries says when memory is short.
 _ARGUMENTS = "bench.arguments"  # Key in the meta dictionary of a Click context: all arguments of the command line.
@@ -101,7 +103,9 @@ class Main(CommandGroup):
         except click.Abort:
             self._exit(ctx, "error", "expected a yes, found none; nothing was done", 1)
         except KeyboardInterrupt:
-            self._exit(ctx, "interrupted", "what was finished is kept, and the same command continues from there", 130)
+            begins_again = ctx.invoked_subcommand in _BEGIN_AGAIN
+            kept = "nothing was kept; the same command begins again" if begins_again else _KEPT
+            self._exit(ctx, "interrupted", kept, 130)
         except BrokenPipeError:  # The program that reads stdout (head, less) has ended.
             discard(sys.stdout)
             ctx.exit(1)

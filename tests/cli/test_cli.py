@@ -363,3 +363,19 @@ def test_the_script_is_the_one_of_this_python() -> None:
     assert BENCH.is_file()
     assert os.access(BENCH, os.X_OK)
     assert Path(sys.executable).parent == BENCH.parent
+
+
+@pytest.mark.parametrize(
+    ("command", "words"), [("judge", "the same command begins again"), ("report", "continues from")]
+)
+def test_an_interrupted_command_says_whether_it_continues(
+    monkeypatch: pytest.MonkeyPatch, command: str, words: str
+) -> None:
+    def interrupted(_: click.Context) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(main.commands[command], "invoke", interrupted)
+    arguments = {"judge": [".", "."], "report": ["mine"]}[command]
+    done = CliRunner().invoke(main, [command, *arguments])
+    assert done.exit_code == 130
+    assert words in done.output
