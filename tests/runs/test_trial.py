@@ -24,6 +24,7 @@ from bench.cli import main
 from bench.core.cache_folder import cache_folder
 from bench.metrics.images import psnr, ssim
 from bench.registry.discovery import Registry
+from bench.runs.trial.faces import picture_face
 from bench.runs.trial.setting import called, in_suite
 from bench.suite.added_defenses import parse_reference
 
@@ -305,9 +306,9 @@ def test_the_command_that_aligns_exists() -> None:
     [
         (None, "found nothing there"),
         ("folder", "found a folder"),
-        (b"", "cannot be decoded"),
-        (b"not a picture", "cannot be decoded"),
-        (b"\x89PNG\r\n\x1a\n" + b"\0" * 40, "cannot be decoded"),
+        (b"", "found an empty file"),
+        (b"not a picture", "damaged or of another kind"),
+        (b"\x89PNG\r\n\x1a\n" + b"\0" * 40, "damaged or of another kind"),
     ],
 )
 def test_a_bad_picture_gives_one_error(trying: Try, tmp_path: Path, content: bytes | str | None, words: str) -> None:
@@ -321,6 +322,22 @@ def test_a_bad_picture_gives_one_error(trying: Try, tmp_path: Path, content: byt
     (error,) = [line for line in done.stderr.splitlines() if not line.startswith("computing")]
     assert error.startswith(f"Error: {path}: expected a picture")
     assert words in error
+
+
+def test_pictures_are_read_as_they_are_seen(tmp_path: Path) -> None:
+    """Grey of 16 bits is not cut off, and a turned photo is upright."""
+    ramp = np.linspace(0, 65535, SIZE * SIZE).reshape(SIZE, SIZE)
+    Image.fromarray(ramp.astype(np.uint16)).save(tmp_path / "grey.png")
+    found = picture_face(tmp_path / "grey.png", (SIZE, SIZE)).pixels
+    np.testing.assert_allclose(found[0], ramp / 257, atol=0.51)
+    turned = Image.new("RGB", (SIZE, SIZE))
+    turned.paste((255, 0, 0), (0, 0, SIZE, 4))  # The first rows, which are the right edge once it is upright.
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned.save(tmp_path / "turned.png", exif=exif)
+    upright = picture_face(tmp_path / "turned.png", (SIZE, SIZE)).pixels
+    assert (upright[0, :, -4:] == 255).all()
+    assert (upright[0, :, :-4] == 0).all()
 
 
 @pytest.mark.parametrize("name", ["toy-b", "linked"])

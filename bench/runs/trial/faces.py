@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from bench.core.errors import DataError, MissingDataError
 from bench.core.paths import child
@@ -100,10 +100,24 @@ def _read(path: Path) -> Pixels:
         with Image.open(io.BytesIO(content), formats=_FORMATS) as opened:
             if opened.width * opened.height > _MOST_PIXELS:
                 raise DataError(f"{expected} of at most {_MOST_PIXELS:,} pixels, found {opened.width}x{opened.height}")
-            rgb = opened.convert("RGB")
+            rgb = _as_seen(opened, expected)
+    except UnidentifiedImageError:
+        raise DataError(
+            f"{expected}, found {'one that is damaged or of another kind' if content else 'an empty file'}"
+        ) from None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise DataError(f"{expected}, found one that cannot be decoded: {error}") from None
     return np.asarray(rgb, np.uint8).transpose(2, 0, 1).copy()
+
+
+def _as_seen(image: Image.Image, expected: str) -> Image.Image:
+    """Return a picture in RGB of 8 bits, turned as its EXIF orientation says."""
+    turned = ImageOps.exif_transpose(image)
+    if turned.mode.startswith("I;16"):
+        turned = Image.fromarray(((np.asarray(turned, dtype=np.uint32) + 128) // 257).astype(np.uint8))
+    elif turned.mode in ("I", "F"):
+        raise DataError(f"{expected} of at most 16 bits per channel, found one of 32; save it with 8")
+    return turned.convert("RGB")
 
 
 def _aligned(path: Path, size: tuple[int, int]) -> Pixels:
