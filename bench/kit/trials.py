@@ -185,6 +185,12 @@ class ModelTrial(Trial):
         """Return the network itself."""
         return {} if self.network is None else {"the network": self.network}
 
+    def embed(self, rows: Rows) -> torch.Tensor:
+        """Return what the network makes of some faces, ``(n, d)``: what one face costs is measured on this."""
+        with torch.no_grad():
+            made: torch.Tensor = self.network(world.floats(self.faces.images[rows]))
+        return made
+
     def results(self, rows: Rows) -> Results:
         """Return the embeddings, the features at all split points, and the embeddings that follow from the deepest."""
         images = self.lend("the images", world.floats(self.faces.images[rows]))
