@@ -7,6 +7,7 @@ its share a little too high rather than too low: it answers how bad it can get, 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -80,7 +81,14 @@ class JudgeFigures:
     fmr: float
     preprocessings: tuple[PreprocessingFigures, ...]
     service_people: int
+    service_impostors: int
     adversary_people: int
+
+    @property
+    def expected_fmr(self) -> float:
+        """The share of new pairs of strangers that is expected to match at the service's threshold: the k-th largest
+        of n scores is exceeded by a new one with probability k / (n + 1). It is larger than ``fmr`` if n is small."""
+        return (math.floor(self.fmr * self.service_impostors + 1e-9) + 1) / (self.service_impostors + 1)
 
     @property
     def received(self) -> PreprocessingFigures:
@@ -122,6 +130,7 @@ def _of_judge(name: str, table: pd.DataFrame) -> JudgeFigures:
         fmr=float(table["fmr"].iloc[0]),
         preprocessings=tuple(ordered),
         service_people=int(table["service_people"].min()),
+        service_impostors=int(table["service_impostors"].min()),
         adversary_people=int(table["adversary_people"].min()),
     )
 

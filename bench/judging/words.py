@@ -87,8 +87,9 @@ def verdict(figures: JudgeFigures, *, known: bool, reason: str) -> Iterator[str]
         yield (
             f"Of {photos}, {count_of(best.service)} still match their original for this network after the best of "
             f"{tried(figures)} ({preprocessing_of(best)}), at an FMR of {rate(figures.fmr)}"
-            f"{_as_received(received)}. The threshold was set on {plural(figures.service_people, 'person', 'people')}; "
-            f"{_strangers(best.strangers_service)}."
+            f"{_as_received(received)}. The threshold was set on {plural(figures.service_people, 'person', 'people')} "
+            f"({figures.service_impostors:,} pairs of strangers, of new ones about {percent(figures.expected_fmr)} "
+            f"match); {_strangers(best.strangers_service)}."
         )
         yield from _no_recognition(best.service, best.strangers_service)
     adversary = figures.best("adversary")
@@ -141,7 +142,8 @@ def _first(figures: JudgeFigures) -> Iterator[str]:
         chance = best.first_chance * figures.photos
         yield (
             f"Searched among all originals, the right one comes first for {count_of(best.first)} of {best.first.n} "
-            f"({preprocessing_of(best)}); by chance it would be {chance:.1f}."
+            f"({preprocessing_of(best)}), for {count_of(figures.received.first)} as received; by chance it would be "
+            f"{chance:.1f}."
         )
     other = figures.best("first_other")
     if other is not None and other.first_other is not None:

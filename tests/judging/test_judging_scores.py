@@ -99,6 +99,9 @@ def test_every_photo_has_a_row_for_each_preprocessing_and_original_of_its_person
 
 def test_nothing_protected_matches_and_a_constant_is_at_chance(scored: Callable[..., Scores]) -> None:
     (found,) = figures.judged(scored(photos(same)).rows)
+    impostors = found.service_impostors  # The next largest score of n is exceeded by a new one in 1 of n + 1 cases.
+    assert found.expected_fmr == (int(found.fmr * impostors) + 1) / (impostors + 1)
+    assert found.expected_fmr > found.fmr
     assert found.received.service is not None
     assert found.received.service.count == PEOPLE * EACH
     assert found.received.service.people == PEOPLE
