@@ -120,21 +120,22 @@ log_format = click.option(
 def note(message: str) -> None:
     """Print a note on stderr, in the requested log format."""
     message = shortened_message(message)
-    _say(message, f"note: {message}")
-
-
-def say_what(message: str) -> None:
-    """Print on stderr what a command does now, in the requested log format."""
-    _say(message, message)
-
-
-def _say(message: str, text: str) -> None:
-    if click.get_current_context().meta.get(LOG_FORMAT) == "json":
+    if _asked_for_json():
         from bench.store.journal import line
 
         say(line("note", message=message), err=True)
     else:
-        say(text, err=True)
+        say(f"note: {message}", err=True)
+
+
+def say_what(message: str) -> None:
+    """Print on stderr what a command does now, for people: it is no event of the journal."""
+    if not _asked_for_json():
+        say(message, err=True)
+
+
+def _asked_for_json() -> bool:
+    return click.get_current_context().meta.get(LOG_FORMAT) == "json"
 
 
 workers = click.option(
