@@ -427,7 +427,7 @@ def test_a_new_reader_finds_the_answer(file_of: Files, open_report: Opens, paper
     assert box is not None
     assert box["y"] < 900
     number = section.get_by_role("button", name=re.compile(LEAKAGE.label)).first
-    sentence = re.sub(r"\s+", " ", number.locator("xpath=..").inner_text())
+    sentence = re.sub(r"\s+", " ", number.locator("xpath=ancestor::dd").inner_text())
     shown = re.escape(LEAKAGE.shown(best.leakage.value))
     span = re.escape(LEAKAGE.span(best.leakage.low, best.leakage.high))
     assert re.search(rf"{shown} % \({span}, N {best.leakage.n:,}\)", sentence), sentence
