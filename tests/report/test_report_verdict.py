@@ -367,7 +367,8 @@ def test_a_new_reader_finds_defense_attack_n_interval_and_command(tmp_path: Path
     plain = " ".join(unescape(re.sub(r"<[^>]+>", "", part)).split())
     best = "The best of 2 defenses that faced every attack is A"
     beyond = "its faces are matched more often than strangers are."
-    assert plain.startswith(
+    spaced = " ".join(unescape(re.sub(r"<[^>]+>", " ", part)).split())
+    assert spaced.startswith(
         f"Verdict None is safe. {best}, and {beyond} Best defense A Leakage under its worst attack "
     )
     assert "60.0 % (" in plain.partition("With A,")[0]
