@@ -30,6 +30,7 @@ from bench.core.errors import (
     error_text,
     missing_package,
 )
+from bench.engine.seeds import seed_streams
 from bench.kit import world
 from bench.kit.catalogue import CHECKS
 from bench.kit.dataset_trials import DatasetTrial
@@ -38,7 +39,7 @@ from bench.kit.kinds import TRIALS
 from bench.kit.other_process import STATE_KEY, results_elsewhere
 from bench.kit.targets import Target, component_for
 from bench.kit.trials import MetricTrial, ModelTrial, Trial
-from bench.kit.watching import OtherDeviceError, Watched, global_streams, moved, restore_streams, seed_streams, watched
+from bench.kit.watching import OtherDeviceError, Watched, global_streams, moved, restore_streams, watched
 from bench.planning.adversaries import Adversaries
 from bench.planning.defense_reasons import contradiction_of
 from bench.planning.instances import Instances

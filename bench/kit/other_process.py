@@ -64,9 +64,9 @@ def main(request: str, answer: str) -> None:
     """Answer a request: the work of the new process."""
     about: dict[str, Any] = json.loads(Path(request).read_text(encoding="utf-8"))
     sys.path[:] = about["path"]
+    from bench.engine.seeds import seed_streams
     from bench.kit import world
     from bench.kit.kinds import TRIALS
-    from bench.kit.watching import seed_streams
     from bench.registry.components import instantiate
     from bench.store.artifacts import Cache
 

@@ -62,8 +62,8 @@ class Trial(ABC):
         """Return what the component makes of the faces at these rows, as arrays ``(len(rows), ...)`` by name."""
 
     def fit(self) -> Mapping[str, torch.Tensor]:
-        """Return what the component learns from further people."""
-        raise NotImplementedError
+        """Return what the component learns from further people; most kinds learn nothing."""
+        return {}
 
     def networks(self) -> Mapping[str, nn.Module]:
         """Return the networks that the component is given or consists of, by name."""

@@ -69,13 +69,6 @@ def restore_streams(states: Mapping[str, Any]) -> None:
     random.setstate(states["random"])
 
 
-def seed_streams(seed: int) -> None:
-    """Seed the global random streams."""
-    torch.manual_seed(seed)
-    np.random.seed(seed % 2**32)
-    random.seed(seed)
-
-
 def moved(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Return the names of the streams that have two different states."""
     numbers = zip(now["numpy.random"], before["numpy.random"], strict=True)

@@ -15,10 +15,11 @@ from bench.api.attack import Attack
 from bench.api.context import Context
 from bench.core.domain import Cell, Stage
 from bench.core.errors import DataError
+from bench.engine.seeds import seed_streams
 from bench.runs.trial.client import SentFace, as_it_is, protect_key, received, send
 from bench.runs.trial.faces import Pixels, TriedFace
 from bench.runs.trial.judges import JudgedFace, cosine_of, judged, role_of, threshold_of
-from bench.runs.trial.setting import TrialSetting, seed_streams
+from bench.runs.trial.setting import TrialSetting
 from bench.stages import contracts
 from bench.stages.stage_inputs import attack_capabilities, build, read_state
 from bench.stages.stored import quantised
@@ -71,7 +72,7 @@ class _Call:
             sample_ids=sample_ids or [face.sample_id],
         )
         self._observed = observed(component, self.attack, self.job.cache.root)
-        seed_streams(stage)
+        seed_streams(stage.seed)
 
     def __enter__(self) -> _Call:
         self._observed.__enter__()

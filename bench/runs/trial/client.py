@@ -12,8 +12,9 @@ from bench.api.defense import Defense
 from bench.api.types import Protected, Received
 from bench.core.domain import Cell
 from bench.core.errors import DataError
+from bench.engine.seeds import seed_streams
 from bench.runs.trial.faces import Pixels, TriedFace
-from bench.runs.trial.setting import TrialSetting, seed_streams
+from bench.runs.trial.setting import TrialSetting
 from bench.stages import contracts
 from bench.stages.stage_inputs import (
     Job,
@@ -74,7 +75,7 @@ def send(setting: TrialSetting, key: str, face: TriedFace) -> SentFace:
     seen = of_batch(job, defense_capabilities(job, defense), subjects)
     ctx = job.context(f"defense {component.label}", seen, state=read_state(job), sample_ids=ids)
     x = job.to_float(images)
-    seed_streams(job.stage)
+    seed_streams(job.stage.seed)
     with observed(component, defense, job.cache.root):
         started = time.perf_counter()
         made = contracts.protect_checked(defense, x, ctx, shapes)

@@ -15,6 +15,7 @@ from bench.api.metric import Metric
 from bench.core.domain import Kind
 from bench.core.errors import PluginError, SuiteError, did_you_mean
 from bench.core.text import shortened
+from bench.engine.seeds import seed_streams
 from bench.metrics.images import psnr, ssim
 from bench.registry import discovery
 from bench.registry.discovery import Registry
@@ -23,7 +24,7 @@ from bench.runs.trial.client import protect_key, send
 from bench.runs.trial.faces import Pixels, TriedFace, bundled_face, picture_face
 from bench.runs.trial.judges import JudgedFace, cosine, judged, threshold_of
 from bench.runs.trial.panel import difference
-from bench.runs.trial.setting import TrialSetting, called, check_parameters, in_suite, make_setting, seed_streams
+from bench.runs.trial.setting import TrialSetting, called, check_parameters, in_suite, make_setting
 from bench.stages import contracts
 from bench.stages.stage_inputs import build
 from bench.stages.undeclared import observed
@@ -217,7 +218,7 @@ def _try_metric(setting: TrialSetting, face: TriedFace, request: TrialRequest) -
     if sent.pixels is None:
         raise SuiteError(f"--defense {protected_by}: sends no picture for {component.label}; name another")
     ctx = job.context(f"metric {component.label}")
-    seed_streams(stage)
+    seed_streams(stage.seed)
     with observed(component, metric, job.cache.root):
         original, other = job.to_float(face.pixels[None]), job.to_float(sent.pixels[None])
         value = float(contracts.compute_checked(metric, original, other, ctx)[0])

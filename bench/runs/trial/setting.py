@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import random
 import re
 import time
 import tomllib
@@ -18,7 +17,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from bench.core.cache_folder import cache_folder
@@ -26,6 +24,7 @@ from bench.core.domain import Cell, Kind, Stage
 from bench.core.errors import BenchError, MissingDataError, SuiteError
 from bench.core.files import folders_in, modified
 from bench.engine.factory import check_device, resolve_device
+from bench.engine.seeds import seed_streams
 from bench.engine.worker import compute_stage
 from bench.planning.plan import Plan, make_plan
 from bench.registry.discovery import Registry
@@ -83,16 +82,9 @@ class TrialSetting:
         for source in stage.inputs.values():
             self._make(source)
         self.note(stage.name)
-        seed_streams(stage)
+        seed_streams(stage.seed)
         with self.cache.lock(key):
             compute_stage(stage, self.cache, stage.options["batch"])
-
-
-def seed_streams(stage: Stage) -> None:
-    """Seed all random streams with the seed of a stage, as a worker process does."""
-    random.seed(stage.seed)
-    np.random.seed(stage.seed % 2**32)
-    torch.manual_seed(stage.seed)
 
 
 def make_setting(
