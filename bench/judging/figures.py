@@ -88,7 +88,8 @@ class JudgeFigures:
     def expected_fmr(self) -> float:
         """The share of new pairs of strangers that is expected to match at the service's threshold: the k-th largest
         of n scores is exceeded by a new one with probability k / (n + 1). It is larger than ``fmr`` if n is small."""
-        return (math.floor(self.fmr * self.service_impostors + 1e-9) + 1) / (self.service_impostors + 1)
+        above = math.floor(self.fmr * self.service_impostors + 1e-9) + 1
+        return above / (1 + self.service_impostors)
 
     @property
     def received(self) -> PreprocessingFigures:

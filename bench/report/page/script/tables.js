@@ -157,6 +157,7 @@
     }
   }
   addEventListener("load", whenIdle);
+  addEventListener("toggle", whenIdle, true); // What was folded is visible now. The event does not bubble.
 
   const before = new Map(); // The search, page length and page of each table, to restore them after printing.
   addEventListener("beforeprint", () => {
