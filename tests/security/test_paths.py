@@ -253,6 +253,7 @@ def divisions(path: Path) -> Iterator[str]:
 
 ALLOWED = {
     "planning/adversary_stages.py": {"ENOUGH / self.experiment.fmr"},
+    "judging/figures.py": {"above / (1 + self.service_impostors)"},
     "judging/scoring.py": {
         *("(pictures[more] - 1) / (m - 1)", "1 / len(genuine)", "1 / len(impostor)", "pictures / m"),
     },
