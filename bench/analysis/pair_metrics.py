@@ -175,10 +175,11 @@ RECOGNITION = (
     ),
     _of_pairs(
         name="rank-1",
-        about="Re-identification: of all originals, one of the person is the most similar. Chance is rank-1-chance.",
+        about="Re-identification: of all originals, one of the person is the most similar. Equally "
+        "similar ones are ordered at random. Chance is rank-1-chance.",
         label="re-identified at rank 1",
         better="lower",
-        scores=lambda s, *_: sample_values.first(s.rank),
+        scores=lambda s, *_: sample_values.known(s.rank_first),
         columns=("rank", "gallery"),
         missing=_NO_RANKS,
         **_PERCENT,
@@ -189,7 +190,7 @@ RECOGNITION = (
         "the most similar. Chance is rank-1-enrolled-chance.",
         label="enrolled picture at rank 1",
         better="lower",
-        scores=lambda s, *_: sample_values.first(s.rank_enrolled),
+        scores=lambda s, *_: sample_values.known(s.rank_enrolled_first),
         columns=("rank_enrolled",),
         missing=_NO_RANKS,
         **_PERCENT,

@@ -119,11 +119,6 @@ def ten_fold(values: Floats, of: VerificationScores) -> Floats | None:
     return None if found.accuracy is None else found.hits.astype(np.float64)
 
 
-def first(ranks: Floats) -> Floats | None:
-    """Return 1 where a rank is the first, else 0, and NaN where it is undefined; None if no rank is defined."""
-    return np.where(np.isfinite(ranks), ranks == 1, np.nan) if np.isfinite(ranks).any() else None
-
-
 # ---- images ----------------------------------------------------------------------------------------------------------
 
 

@@ -33,7 +33,8 @@ class VerificationScores:
     ``person`` is the person whose face was protected, ``other`` that of the other face. Undefined ranks and rates are
     NaN. The columns are described in docs/exporting.md. ``older``: an older version wrote the rows, without the
     adversary's threshold and without measured chance levels. In their place are the calibrated threshold, the false
-    match rate (FMR) that it was set for, and 1 / the number of pictures in the gallery. ``cos_clean`` and
+    match rate (FMR) that it was set for, and 1 / the number of pictures in the gallery. Where rows have no probability
+    of rank 1, it is 1 for rank 1 and 0 for others. ``cos_clean`` and
     ``flip_clean`` are NaN where a defense has its own recogniser, which embeds protected pictures only.
     """
 
@@ -50,7 +51,9 @@ class VerificationScores:
     flip_clean: Floats
     kappa_calibrated: Floats
     rank: Floats
+    rank_first: Floats
     rank_enrolled: Floats
+    rank_enrolled_first: Floats
     kappa_adversary: Floats
     kappa_enrolled: Floats
     impostor_match_adversary: Floats
@@ -184,6 +187,11 @@ def _scores(cell: str, part: pa.Table) -> VerificationScores:
     def newer(name: str, otherwise: Floats) -> Floats:
         return otherwise.copy() if older else floats(name)
 
+    def first(rank: str) -> Floats:
+        if (name := f"{rank}_first") in part.column_names:
+            return floats(name)
+        return np.where(np.isnan(floats(rank)), np.nan, floats(rank) == 1)
+
     kappa_adversary = newer("kappa_adversary", floats("kappa_calibrated"))
     right = "right_subject" if "right_subject" in part.column_names else "left_subject"
     people = [column("left_subject"), column(right)]
@@ -205,7 +213,9 @@ def _scores(cell: str, part: pa.Table) -> VerificationScores:
         flip_clean=floats("flip_clean"),
         kappa_calibrated=floats("kappa_calibrated"),
         rank=floats("rank"),
+        rank_first=first("rank"),
         rank_enrolled=floats("rank_enrolled"),
+        rank_enrolled_first=first("rank_enrolled"),
         kappa_adversary=kappa_adversary,
         kappa_enrolled=floats("kappa_enrolled") if "kappa_enrolled" in part.column_names else kappa_adversary,
         impostor_match_adversary=newer("impostor_match_adversary", fmr),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -150,9 +151,9 @@ def _of_preprocessing(table: pd.DataFrame) -> PreprocessingFigures:
         other_adversary=_matched(others, "threshold_adversary"),
         strangers_service=_mean_of_all(own["strangers_service"]),
         strangers_adversary=_mean_of_all(own["strangers_adversary"]),
-        first=_share(own["rank"] == 1, own),
+        first=_share(own["rank_first"].fillna(0), own),
         first_chance=_mean_of_all(own["rank_chance"]) or 0.0,
-        first_other=_share(elsewhere["rank_other"] == 1, elsewhere) if len(elsewhere) else None,
+        first_other=_share(elsewhere["rank_other_first"].fillna(0), elsewhere) if len(elsewhere) else None,
         first_other_chance=_mean_of_all(elsewhere["rank_other_chance"]),
         cosine=_mean(own["cosine"]),
         kappa_service=_mean(own["threshold_service"]),
@@ -168,7 +169,7 @@ def _matched(table: pd.DataFrame, threshold: str) -> Share | None:
     return _share(table["cosine"] > table[threshold], table)
 
 
-def _share(hits: pd.Series[bool], table: pd.DataFrame) -> Share:
+def _share(hits: pd.Series[Any], table: pd.DataFrame) -> Share:
     clusters, values = _clusters(table), hits.to_numpy(np.float64)
     interval = pair_interval(values, clusters, share=True)
     return Share(value=float(values.mean()), n=len(values), people=len(np.unique(clusters)), interval=interval)

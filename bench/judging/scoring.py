@@ -52,8 +52,10 @@ SCHEMA = pa.schema(
         ("strangers_service", pa.float64()),
         ("strangers_adversary", pa.float64()),
         ("rank", pa.int64()),
+        ("rank_first", pa.float64()),
         ("rank_chance", pa.float64()),
         ("rank_other", pa.int64()),
+        ("rank_other_first", pa.float64()),
         ("rank_other_chance", pa.float64()),
         ("psnr", pa.float64()),
         ("ssim", pa.float64()),
@@ -210,18 +212,22 @@ def _ranks(
     c: thresholds.Compared, probes: NDArray[np.float32], own: NDArray[np.int64], *, known: bool
 ) -> dict[str, NDArray[np.float64]]:
     """Return the rank of each probe's person among all originals, and among all but the very picture that the probe
-    was made from, each with the chance of rank 1; NaN where there is no other picture of the person."""
+    was made from, each with the probability of rank 1 if equal scores are ordered at random, and with its chance; NaN
+    where there is no other picture of the person."""
     m, n = len(c.clean), len(probes)
     who = c.who if known else np.arange(m)
     pictures = np.bincount(who)[who[own]] if n else np.zeros(0)
-    found = {"rank": np.full(n, np.nan), "rank_other": np.full(n, np.nan), "rank_other_chance": np.full(n, np.nan)}
+    names = "rank", "rank_first", "rank_other", "rank_other_first", "rank_other_chance"
+    found = {name: np.full(n, np.nan) for name in names}
     if not n:
         return found | {"rank_chance": np.zeros(0)}
-    found["rank"] = recognition.identification_ranks(probes, c.clean, own, who).astype(np.float64)
+    every = recognition.identified(probes, c.clean, own, who)
+    found["rank"], found["rank_first"] = every.ranks.astype(np.float64), every.first
     more = np.flatnonzero(pictures > 1)
     if len(more):
         hidden = own[more, None] == np.arange(m)[None, :]
-        found["rank_other"][more] = recognition.identification_ranks(probes[more], c.clean, own[more], who, hidden)
+        others = recognition.identified(probes[more], c.clean, own[more], who, hidden)
+        found["rank_other"][more], found["rank_other_first"][more] = others.ranks, others.first
         found["rank_other_chance"][more] = (pictures[more] - 1) / (m - 1)
     return found | {"rank_chance": pictures / m}
 

@@ -30,6 +30,7 @@ from bench.metrics.lpips import LPIPS_VARIANT, find_vgg
 from bench.metrics.lpips import load as load_lpips
 from bench.metrics.recognition import (
     FoldAccuracy,
+    Identified,
     allowed_matches,
     balanced_threshold,
     best_threshold,
@@ -38,6 +39,7 @@ from bench.metrics.recognition import (
     false_non_match_rate,
     genuine_scores,
     identification_ranks,
+    identified,
     impostor_scores,
     reconstruction_success,
     separation,
@@ -68,6 +70,7 @@ __all__ = [
     "find_vgg",
     "genuine_scores",
     "identification_ranks",
+    "identified",
     "impostor_match_shares",
     "impostor_scores",
     "impostor_threshold",

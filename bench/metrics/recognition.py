@@ -254,6 +254,15 @@ def reconstruction_success(cos: ArrayLike, kappa: float | ArrayLike) -> NDArray[
     return recognised
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Identified:
+    """Closed-set identification of probes: the rank of each, ``ranks`` int64 ``(n,)`` from 1, and the probability that
+    an image of its subject is the first, ``first (n,)`` in [0, 1], if equal scores are ordered at random."""
+
+    ranks: NDArray[np.int64]
+    first: Floats
+
+
 def identification_ranks(
     probes: ArrayLike,
     gallery: ArrayLike,
@@ -261,17 +270,30 @@ def identification_ranks(
     subjects: ArrayLike | None = None,
     left_out: ArrayLike | None = None,
 ) -> NDArray[np.int64]:
-    """Return the rank of each probe's own image in a gallery, ordered by cosine; lower is better for the attacker.
+    """Return the rank of each probe's own image in a gallery, ordered by cosine (see `identified`)."""
+    return identified(probes, gallery, own, subjects, left_out).ranks
+
+
+def identified(
+    probes: ArrayLike,
+    gallery: ArrayLike,
+    own: ArrayLike,
+    subjects: ArrayLike | None = None,
+    left_out: ArrayLike | None = None,
+) -> Identified:
+    """Return the rank of each probe's own image in a gallery, ordered by cosine, and its probability of rank 1.
 
     Closed-set identification (ISO/IEC 19795-1): probes ``(n, d)``, gallery ``(m, d)`` and ``own (n,)``, the index of
-    each probe's own image in the gallery, to ranks int64 ``(n,)`` in [1, m]. The share of rank 1 is the rank-1
-    identification rate.
+    each probe's own image in the gallery, to ranks ``(n,)`` in [1, m] (lower is better for the attacker). The mean
+    probability of rank 1 is the rank-1 identification rate.
 
-    The rank is 1 + the number of gallery images with a higher score + half of the number with the same score (up to
-    1e-12), rounded down. So a second copy of the own image does no harm, and a probe that is equally similar to
-    everybody gets a rank in the middle instead of rank 1. With the gallery's ``subjects (m,)``, the best image of the
-    probe's subject counts, and its other images do not compete with it. ``left_out``, bool ``(n, m)``, are the gallery
-    images that do not exist for a probe, such as the very image that it was made from.
+    The probability is 0 if a gallery image of somebody else has a higher score than the best one of the probe's
+    subject. Otherwise it is the share of the images with the best score (up to 1e-12) that show the subject: 1 without
+    a tie, 1 / m for a probe that is equally similar to m images of different people. The rank is 1 + the number of
+    images with a higher score + half of the number with the same score, rounded down: the middle one of those possible.
+    So a second copy of the own image does no harm. With the gallery's ``subjects (m,)``, the best image of the probe's
+    subject counts, and its other images do not compete with it. ``left_out``, bool ``(n, m)``, are the gallery images
+    that do not exist for a probe, such as the very image that it was made from.
 
     Raises ValueError for other shapes, for indices outside the gallery, for embeddings that are zero or not finite, and
     if no image of a probe's subject remains.
@@ -287,14 +309,16 @@ def identification_ranks(
     hidden = np.zeros((len(left), 1), bool) if left_out is None else np.asarray(left_out, bool)
     if left_out is not None and hidden.shape != (len(left), len(right)):
         raise ValueError(f"expected left_out ({len(left)}, {len(right)}), got {hidden.shape}")
-    ranks = np.empty(len(left), dtype=np.int64)
+    ranks, first = np.empty(len(left), np.int64), np.empty(len(left))
     for part in slices(len(left)):
         scores, present = left[part] @ right.T, ~hidden[part]
         same = person[index[part], None] == person[None, :]
         if not (same & present).any(axis=1).all():
             raise ValueError("expected an image of each probe's subject in the gallery, got a probe without one")
         lead = scores - np.where(same & present, scores, -np.inf).max(axis=1, keepdims=True)
-        rival = ~same & present
-        ahead, tied = (lead > _TIE) & rival, (np.abs(lead) <= _TIE) & rival
-        ranks[part] = 1 + ahead.sum(axis=1) + tied.sum(axis=1) // 2
-    return ranks
+        rival, level = ~same & present, np.abs(lead) <= _TIE
+        ahead, tied = ((which & rival).sum(axis=1) for which in (lead > _TIE, level))
+        ranks[part] = 1 + ahead + tied // 2
+        best = (level & same & present).sum(axis=1)
+        first[part] = np.where(ahead, 0, best / (best + tied))
+    return Identified(ranks=ranks, first=first)

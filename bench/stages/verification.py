@@ -139,7 +139,8 @@ def _cosines(left: NDArray[Any], right: NDArray[Any], of: NDArray[np.int64], to:
 def _ranks(c: _Compared) -> dict[str, Any]:
     """Return the ranks of each pair in the galleries of originals and of enrolled pictures, with their chance levels.
 
-    The protected picture of a pair is searched among the originals of all protected pictures, and the probe, as it is
+    Beside each rank stands the probability of rank 1 if equal scores are ordered at random. The protected picture of a
+    pair is searched among the originals of all protected pictures, and the probe, as it is
     sent, among the pictures that are enrolled. Every picture is in a gallery once. The chance of rank 1 is the share of
     the gallery that shows the person. In the gallery of enrolled pictures, the picture that a probe was made from and
     copies of it do not count; where no other picture of the person is enrolled, and for impostor pairs, rank and chance
@@ -148,10 +149,10 @@ def _ranks(c: _Compared) -> dict[str, Any]:
     faces, pairs, chosen = c.faces, c.pairs, c.chosen
     people, enrolled, original = faces.subjects, np.unique(pairs.right), c.originals
     where, own = np.searchsorted(chosen, c.own), np.arange(len(chosen))
-    ranks = recognition.identification_ranks(c.protected[chosen], original[chosen], own, people[chosen])
+    found = recognition.identified(c.protected[chosen], original[chosen], own, people[chosen])
     _, at, pictures = np.unique(people[chosen], return_inverse=True, return_counts=True)
     shown = pictures[at] / len(chosen)
-    rank, chance = np.full(len(pairs.left), np.nan), np.full(len(pairs.left), np.nan)
+    rank, first, chance = (np.full(len(pairs.left), np.nan) for _ in range(3))
     genuine, pictured = np.flatnonzero(pairs.same), np.unique(faces.sample_ids, return_inverse=True)[1]
     gallery = unit_rows(original[enrolled])
     for part in slices(len(genuine), max(1, _AT_ONCE // len(enrolled))):
@@ -160,16 +161,19 @@ def _ranks(c: _Compared) -> dict[str, Any]:
         copy = unit_rows(original[left]) @ gallery.T >= 1 - _SAME_PICTURE
         copy |= pictured[left][:, None] == pictured[enrolled][None, :]
         hits = (people[left][:, None] == people[enrolled][None, :]) & ~copy
-        found = hits.any(axis=1)
-        kept = rows[found]
+        shows = hits.any(axis=1)
+        kept = rows[shows]
         places = np.searchsorted(enrolled, pairs.right[kept])
-        shows = c.probes[pairs.left[kept]], c.gallery[enrolled], places, people[enrolled], copy[found]
-        rank[kept] = recognition.identification_ranks(*shows)
-        chance[kept] = hits[found].sum(axis=1) / (~copy[found]).sum(axis=1)
+        probes = c.probes[pairs.left[kept]]
+        other = recognition.identified(probes, c.gallery[enrolled], places, people[enrolled], copy[shows])
+        rank[kept], first[kept] = other.ranks, other.first
+        chance[kept] = hits[shows].sum(axis=1) / (~copy[shows]).sum(axis=1)
     return {
-        "rank": ranks[where],
+        "rank": found.ranks[where],
+        "rank_first": found.first[where],
         "rank_chance": shown[where],
         "rank_enrolled": _nullable(rank, pa.int64()),
+        "rank_enrolled_first": _nullable(first),
         "rank_enrolled_chance": _nullable(chance),
     }
 

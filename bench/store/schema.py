@@ -88,6 +88,8 @@ _THRESHOLDS = ("fmr_realised", "calibration_people", "adversary_impostors", "adv
 _AT_THRESHOLDS = ("kappa_adversary", "impostor_match_adversary", "impostor_match_enrolled", "impostor_match")
 _RANK_CHANCES = ("rank_chance", "rank_enrolled_chance")
 _NEWER = {"threshold_rule": _TEXT, **dict.fromkeys((*_THRESHOLDS, *_AT_THRESHOLDS, *_RANK_CHANCES), _NUMBER)}
+# The probabilities of rank 1 if equal scores are ordered at random; rows of older versions lack them.
+_FIRST = ("rank_first", "rank_enrolled_first")
 # Columns that say which sides of a pair are protected; rows of older versions, which protect left pictures, lack them.
 _OF_SIDES = ("cos_probe", "cos_gallery", "cos_protected", "kappa_enrolled")
 # Columns on whose pictures the adversary's thresholds are set (``scored`` or ``calibration``), and on the share of
@@ -103,7 +105,7 @@ SAMPLE_COLUMNS: Mapping[str, Mapping[str, pa.DataType]] = {
         "right_subject": _COUNT,
         "calibration_impostors": _NUMBER,
         **_NEWER,
-        **dict.fromkeys((*_OF_SIDES, *_REALISED), _NUMBER),
+        **dict.fromkeys((*_FIRST, *_OF_SIDES, *_REALISED), _NUMBER),
         COMPARED_WITH: _TEXT,
         ADVERSARY_RULE: _TEXT,
     },
@@ -186,7 +188,7 @@ _SIMILAR: Mapping[str, Range] = {"ssim": _COSINE, "psnr": _FROM_ZERO, "lpips": _
 RANGES: Mapping[str, Mapping[str, Range]] = {
     "verification": {
         **dict.fromkeys((*_COSINES, "kappa_calibrated", "kappa_adversary", *_OF_SIDES), _COSINE),
-        **dict.fromkeys(("fmr", "fmr_realised", *_REALISED, *_AT_THRESHOLDS[1:], *_RANK_CHANCES), _SHARE),
+        **dict.fromkeys(("fmr", "fmr_realised", *_REALISED, *_AT_THRESHOLDS[1:], *_RANK_CHANCES, *_FIRST), _SHARE),
         **dict.fromkeys(("calibration_impostors", *_THRESHOLDS[1:]), _FROM_ZERO),
         **dict.fromkeys(("rank", "rank_enrolled", "gallery"), _FROM_ONE),
     },

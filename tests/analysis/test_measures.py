@@ -69,6 +69,15 @@ def test_re_identification_by_hand(tmp_path: Path) -> None:
     assert measure(rows, judge, "srra", kappa=0.05).value == 1.0
 
 
+def test_ties_count_their_share_of_rank_1(tmp_path: Path) -> None:
+    results = write_fake_run(tmp_path / "run", FakeRun(attacks=(RECFACE,), **ONE))
+    shares = {"rank_first": [0.5, 0.0, 0.2, 1.0], "rank_enrolled_first": [0.5, np.nan, 0.0, np.nan]}
+    rows = changed(results, verification=setter("PMT", "net-b", rank=[1, 2, 3, 1], **shares))
+    judge = select(rows, defense="PMT", evaluated="net-b")
+    assert measure(rows, judge, "rank-1").value == pytest.approx(1.7 / 4)
+    assert measure(rows, judge, "rank-1-enrolled").value == 0.25
+
+
 def test_what_the_adversary_matches_by_hand(tmp_path: Path) -> None:
     """Leakage at the adversary's threshold, utility at that of the service; pairs 0 and 2 are genuine."""
     results = write_fake_run(tmp_path / "run", FakeRun(attacks=(RECFACE,), **ONE))

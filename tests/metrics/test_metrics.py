@@ -230,6 +230,23 @@ def test_identification_ranks_share_ties() -> None:
     assert recognition.identification_ranks([[1, 0]] * 2, blind, [0, 8]).tolist() == [5, 5]
 
 
+@pytest.mark.parametrize("k", [2, 5])
+def test_a_tie_counts_its_expected_share_of_rank_1(k: int) -> None:
+    gallery = [[1, 0]] * k + [[0, 1]] * 3  # k equal images of different people, and three others
+    found = recognition.identified([[1, 0], [0, 1]], gallery, [0, k])
+    assert found.first.tolist() == [1 / k, 1 / 3]
+    alone = recognition.identified([[1, 0]] * 3, [[5, 0], [8, 6], [0, 2]], [0, 1, 2])
+    assert (alone.first.tolist(), alone.ranks.tolist()) == ([1, 0, 0], [1, 2, 3]), "no tie changes nothing"
+
+
+def test_a_probe_that_is_equal_to_all_is_at_the_chance_of_rank_1() -> None:
+    blind, subjects = np.tile([[1.0, 1.0]], (9, 1)), ["a", "a", *"bcdefgh"]
+    assert recognition.identified([[1, 0]], blind, [4]).first.tolist() == [1 / 9]
+    assert recognition.identified([[1, 0]], blind, [0], subjects).first.tolist() == [2 / 9]  # two images of the person
+    hidden = np.arange(9)[None, :] == 0
+    assert recognition.identified([[1, 0]], blind, [0], subjects, hidden).first.tolist() == [1 / 8]
+
+
 def test_identification_ranks_of_subjects() -> None:
     # The own image (third) scores 0, another one of the same person (second) .8, and one of another person (first) 1.
     gallery, subjects = [[5, 0], [8, 6], [0, 2]], ["a", "b", "b"]

@@ -68,6 +68,7 @@ CASES = [
     ("verification", "kappa_calibrated", 3.0, "kappa_calibrated: expected numbers from -1 to 1, found 3"),
     ("verification", "kappa_adversary", -np.inf, "kappa_adversary: expected numbers from -1 to 1, found -inf"),
     ("verification", "rank_chance", np.inf, "rank_chance: expected numbers from 0 to 1, found inf"),
+    ("verification", "rank_first", -0.5, "rank_first: expected numbers from 0 to 1, found -0.5"),
     ("verification", "fmr_realised", 7.0, "fmr_realised: expected numbers from 0 to 1, found 7"),
     ("verification", "gallery", 0, "gallery: expected numbers from 1 on, found 0"),
     ("verification", "rank", -1, "rank: expected numbers from 1 on, found -1"),
