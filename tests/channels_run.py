@@ -81,7 +81,6 @@ def _links(table: pd.DataFrame, leaks: Leaks) -> None:
     table["score"] = np.where(linked, 1.0, 0.0) + rng.normal(0, 0.01, len(table))
     table["permuted"] = rng.normal(0, 0.01, len(table))
     table["auc"] = np.where(table["same"], np.where(linked, 1.0, rng.random(len(table))), np.nan)
-    table["auc_permuted"] = np.where(table["same"], rng.random(len(table)), np.nan)
 
 
 def _attributes(table: pd.DataFrame, leaks: Leaks) -> None:

@@ -448,7 +448,6 @@ def _link_rows(cell: Cell, rng: np.random.Generator) -> dict[str, Any]:
         "kappa_impostors": np.full(n, n),
         "fmr": np.full(n, 0.01),
         "auc": pa.array(lower, mask=~same),
-        "auc_permuted": pa.array(np.full(n, 0.5), mask=~same),
     }
 
 

@@ -30,7 +30,6 @@ from bench.metrics.lpips import LPIPS_VARIANT, find_vgg
 from bench.metrics.lpips import load as load_lpips
 from bench.metrics.recognition import (
     FoldAccuracy,
-    Identified,
     allowed_matches,
     balanced_threshold,
     best_threshold,

@@ -12,9 +12,10 @@ from bench.api.attack import Attack
 from bench.api.types import Pairs
 from bench.metrics import impostors
 from bench.metrics.impostors import CrossFitted
-from bench.metrics.linkage import other_pairs, pair_auc, thresholds_without
+from bench.metrics.linkage import pair_auc, thresholds_without
 from bench.metrics.recognition import threshold_at_fmr
 from bench.stages import contracts
+from bench.stages.partners import groups_of_faces, other_pairs
 from bench.stages.repeatability import AMONG, checked_attack
 from bench.stages.splits import check_learnt
 from bench.stages.stage_inputs import (
@@ -37,7 +38,8 @@ def link_uploads(job: Job) -> Artifact:
     """Let an attack score pairs of two uploads.
 
     These are the pairs of the faces, and each first upload with the second one of another pair, which shows somebody
-    else. With the option ``impostors``, so many first uploads of people of the calibration split are compared with the
+    else: of anybody (``permuted``), and, where groups of people are known, of those who share most of them (``alike``).
+    With the option ``impostors``, so many first uploads of people of the calibration split are compared with the
     second ones instead.
     """
     check_learnt(job)
@@ -46,21 +48,23 @@ def link_uploads(job: Job) -> Artifact:
     if "impostors" in job.stage.options:
         return _link_strangers(job, linker, np.unique(pairs.right))
     order = np.random.default_rng(job.stage.seed).permutation(len(pairs.left))
-    partner = other_pairs(faces.subjects[pairs.left], faces.subjects[pairs.right], order)
-    found, permuted = [], []
+    people, groups = (faces.subjects[pairs.left], faces.subjects[pairs.right]), groups_of_faces(faces)
+    partners = {"permuted": other_pairs(*people, order), "alike": np.full(len(order), -1, np.int64)}
+    if groups.shape[1]:
+        partners["alike"] = other_pairs(*people, order, (groups[pairs.left], groups[pairs.right]))
+    found: list[NDArray[Any]] = []
+    beside = {name: np.full(len(order), np.nan) for name in partners}
     with observed(job.component("attack"), linker.attack, job.cache.root):
         for part in job.batches(len(pairs.left)):
-            left, other = pairs.left[part], partner[part]
-            found.append(linker.scores(left, pairs.right[part]))
-            beside = np.full(len(left), np.nan)
-            if len(known := np.flatnonzero(other >= 0)):
-                beside[known] = linker.scores(left[known], pairs.right[other[known]])
-            permuted.append(beside)
+            found.append(linker.scores(pairs.left[part], pairs.right[part]))
+            for name, partner in partners.items():
+                if len(rows := np.arange(len(order))[part][partner[part] >= 0]):
+                    beside[name][rows] = linker.scores(pairs.left[rows], pairs.right[partner[rows]])
         score = np.concatenate(found)
         again = checked_attack(
             job, {"score": score[:AMONG]}, lambda rows: {"score": linker.scores(pairs.left[rows], pairs.right[rows])}
         )
-    columns = {"score": score, "permuted": np.concatenate(permuted), "partner": partner}
+    columns = {"score": score, **beside, "partner": partners["permuted"], "alike_partner": partners["alike"]}
     return Artifact(tables={"scores": pa.table(columns)}, facts=again)
 
 
@@ -116,12 +120,14 @@ class _Sent:
 def score_links(job: Job) -> Artifact:
     """Score links, one row per pair of two uploads: the score, the share of impostor pairs that it exceeds, and the
     threshold that the adversary sets on pairs of a person of the calibration split and a scored one, or of two scored
-    people other than the own ones; and what the score of permuted pairs gives.
+    people other than the own ones; and the scores of different people, of whom ``alike`` ones share known groups.
     """
     source = job.input("faces")
     faces, pairs = read_faces(source), read_pairs(source)
     table = job.input("links").tables["scores"]
-    score, permuted = (table[name].to_numpy() for name in ("score", "permuted"))
+    score, permuted, alike, partner = (
+        table[name].to_numpy() for name in ("score", "permuted", "alike", "alike_partner")
+    )
     people, fmr, genuine = faces.subjects, float(job.stage.options["fmr"]), pairs.same
     left, right = people[pairs.left], people[pairs.right]
     strangers = "stranger_links" in job.stage.inputs
@@ -136,6 +142,8 @@ def score_links(job: Job) -> Artifact:
         "fold": pairs.fold,
         "score": score,
         "permuted": _nullable(permuted),
+        "alike": _nullable(alike),
+        "alike_subject": pa.array(right[partner], mask=partner < 0),
         "kappa": _nullable(applied.kappa),
         "kappa_impostors": applied.impostors,
         "kappa_people": applied.people,
@@ -143,7 +151,6 @@ def score_links(job: Job) -> Artifact:
         ADVERSARY_RULE: pa.array(["calibration" if strangers else "scored"] * len(left), pa.string()),
         "fmr": np.full(len(left), fmr),
         "auc": _nullable(np.where(genuine, pair_auc(score, score[~genuine]), np.nan)),
-        "auc_permuted": _nullable(np.where(genuine, pair_auc(permuted, score[~genuine]), np.nan)),
     }
     return Artifact(tables={"links": pa.table(columns)})
 

@@ -143,10 +143,13 @@ SAMPLE_COLUMNS: Mapping[str, Mapping[str, pa.DataType]] = {
     "up": {**_SCORED, **_PICTURE, **dict.fromkeys(("sigma", "cosine", "dist", "lpips"), _NUMBER)},
     "links": {
         **_SCORED,
-        **dict.fromkeys(("pair", "left_subject", "right_subject", "fold", "kappa_impostors", "kappa_people"), _COUNT),
+        **dict.fromkeys(
+            ("pair", "left_subject", "right_subject", "fold", "kappa_impostors", "kappa_people", "alike_subject"),
+            _COUNT,
+        ),
         **dict.fromkeys(("left_id", "right_id"), _TEXT),
         "same": _FLAG,
-        **dict.fromkeys(("score", "permuted", "kappa", "fmr", "kappa_fmr_realised", "auc", "auc_permuted"), _NUMBER),
+        **dict.fromkeys(("score", "permuted", "alike", "kappa", "fmr", "kappa_fmr_realised", "auc"), _NUMBER),
         ADVERSARY_RULE: _TEXT,
     },
 }
@@ -198,8 +201,8 @@ RANGES: Mapping[str, Mapping[str, Range]] = {
     "attributes": dict.fromkeys(("value", "permuted", "baseline"), (-1.0, _MOST)),
     "up": {"sigma": _FROM_ZERO, "cosine": _COSINE, "dist": _SHARE, "lpips": _FROM_ZERO},
     "links": {
-        **dict.fromkeys(("score", "permuted", "kappa"), (-_MOST, _MOST)),
-        **dict.fromkeys(("fmr", "kappa_fmr_realised", "auc", "auc_permuted"), _SHARE),
+        **dict.fromkeys(("score", "permuted", "alike", "kappa"), (-_MOST, _MOST)),
+        **dict.fromkeys(("fmr", "kappa_fmr_realised", "auc"), _SHARE),
         **dict.fromkeys(("kappa_impostors", "kappa_people"), _FROM_ZERO),
     },
 }
