@@ -33,7 +33,8 @@ from bench.analysis.chance_tests import LEVEL, AgainstChance, ChanceTest, beyond
 from bench.analysis.pooling import Pool, SampleScores
 from bench.metrics import permuted_baseline
 from bench.metrics.impostors import people_groups
-from bench.metrics.linkage import other_pairs, pair_auc, thresholds_without
+from bench.metrics.linkage import pair_auc, thresholds_without
+from bench.stages.linkage import other_pairs
 
 ATTACKERS = (1, 3, 6, 12)
 PEOPLE = (104, 208)

@@ -25,8 +25,9 @@ from bench.analysis.chance_tests import LEVEL, AgainstChance, beyond_chance
 from bench.analysis.link_chance import auc_by_chance, linked_by_chance
 from bench.analysis.pooling import Floats, Pool, SampleScores
 from bench.analysis.sample_values import linked, numbers
-from bench.metrics.linkage import other_pairs, pair_auc
+from bench.metrics.linkage import pair_auc
 from bench.metrics.recognition import threshold_at_fmr
+from bench.stages.linkage import other_pairs
 
 PAIRS = (208, 416, 832)
 ATTACKERS = 4

@@ -7,7 +7,7 @@ set on impostor pairs of other people, as in `bench.metrics.impostors`.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from bench.metrics.arrays import Floats
 from bench.metrics.impostors import CrossFitted
@@ -25,22 +25,6 @@ def pair_auc(scores: ArrayLike, impostor: ArrayLike) -> Floats:
         return np.full(len(own), np.nan)
     below, most = (np.searchsorted(others, own, side) for side in ("left", "right"))
     return np.where(np.isnan(own), np.nan, (below + most) / (2 * len(others)))
-
-
-def other_pairs(left: ArrayLike, right: ArrayLike, order: ArrayLike) -> NDArray[np.int64]:
-    """Return for each pair the index of another pair whose right person is not its left person; -1 if there is none.
-
-    ``left (n,)`` and ``right (n,)`` are the people of each pair, and ``order (n,)`` is a permutation of the pairs: the
-    partner of a pair is the next one in this order that shows somebody else.
-    """
-    who, whom, places = np.asarray(left), np.asarray(right), np.asarray(order)
-    partner = np.full(len(who), -1, np.int64)
-    for position, pair in enumerate(places.tolist()):
-        following = np.roll(places, -position - 1)
-        fitting = following[whom[following] != who[pair]]
-        if len(fitting):
-            partner[pair] = fitting[0]
-    return partner
 
 
 def thresholds_without(

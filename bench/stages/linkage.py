@@ -1,4 +1,4 @@
-"""Linkage: an attack says of pairs of uploads whether they show one person, and the score of what it says."""
+"""Linkage: an attack says of pairs of uploads whether they show one person."""
 
 from __future__ import annotations
 
@@ -6,14 +6,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from bench.api.attack import Attack
-from bench.api.types import Pairs
-from bench.metrics import impostors
-from bench.metrics.impostors import CrossFitted
-from bench.metrics.linkage import other_pairs, pair_auc, thresholds_without
-from bench.metrics.recognition import threshold_at_fmr
 from bench.stages import contracts
 from bench.stages.repeatability import AMONG, checked_attack
 from bench.stages.splits import check_learnt
@@ -30,7 +25,6 @@ from bench.stages.stage_inputs import (
 )
 from bench.stages.undeclared import observed
 from bench.store.artifacts import Artifact
-from bench.store.schema import ADVERSARY_RULE
 
 
 def link_uploads(job: Job) -> Artifact:
@@ -113,76 +107,17 @@ class _Sent:
         return self.uploads.received(np.searchsorted(self.faces, rows), images=self.with_images)
 
 
-def score_links(job: Job) -> Artifact:
-    """Score links, one row per pair of two uploads: the score, the share of impostor pairs that it exceeds, and the
-    threshold that the adversary sets on pairs of a person of the calibration split and a scored one, or of two scored
-    people other than the own ones; and what the score of permuted pairs gives.
+def other_pairs(left: ArrayLike, right: ArrayLike, order: ArrayLike) -> NDArray[np.int64]:
+    """Return for each pair the index of another pair whose right person is not its left person; -1 if there is none.
+
+    ``left (n,)`` and ``right (n,)`` are the people of each pair, and ``order (n,)`` is a permutation of the pairs: the
+    partner of a pair is the next one in this order that shows somebody else.
     """
-    source = job.input("faces")
-    faces, pairs = read_faces(source), read_pairs(source)
-    table = job.input("links").tables["scores"]
-    score, permuted = (table[name].to_numpy() for name in ("score", "permuted"))
-    people, fmr, genuine = faces.subjects, float(job.stage.options["fmr"]), pairs.same
-    left, right = people[pairs.left], people[pairs.right]
-    strangers = "stranger_links" in job.stage.inputs
-    applied = _on_strangers(job, len(left)) if strangers else _on_others(table, pairs, left, right, fmr)
-    columns = {
-        "pair": np.arange(len(left)),
-        "left_id": faces.sample_ids[pairs.left],
-        "right_id": faces.sample_ids[pairs.right],
-        "left_subject": left,
-        "right_subject": right,
-        "same": genuine,
-        "fold": pairs.fold,
-        "score": score,
-        "permuted": _nullable(permuted),
-        "kappa": _nullable(applied.kappa),
-        "kappa_impostors": applied.impostors,
-        "kappa_people": applied.people,
-        "kappa_fmr_realised": _nullable(applied.fmr),
-        ADVERSARY_RULE: pa.array(["calibration" if strangers else "scored"] * len(left), pa.string()),
-        "fmr": np.full(len(left), fmr),
-        "auc": _nullable(np.where(genuine, pair_auc(score, score[~genuine]), np.nan)),
-        "auc_permuted": _nullable(np.where(genuine, pair_auc(permuted, score[~genuine]), np.nan)),
-    }
-    return Artifact(tables={"links": pa.table(columns)})
-
-
-def _on_others(
-    table: pa.Table, pairs: Pairs, left: NDArray[np.int64], right: NDArray[np.int64], fmr: float
-) -> CrossFitted:
-    """Return the thresholds on scored people, by pair. They are divided into groups, and nobody of the group of a pair
-    takes part in its threshold. ``left`` and ``right (n,)`` are the people of the pairs."""
-    score, permuted, partner = (table[name].to_numpy() for name in ("score", "permuted", "partner"))
-    known, group = impostors.people_groups(left, right)
-    first, second = (np.searchsorted(known, side) for side in (left, right))
-    different, paired = ~pairs.same, partner >= 0
-    found = thresholds_without(
-        np.concatenate([score[different], permuted[paired]]),
-        np.concatenate([first[different], first[paired]]),
-        np.concatenate([second[different], second[partner[paired]]]),
-        group,
-        fmr,
-    )
-    own = group[first]
-    return CrossFitted(
-        kappa=found.kappa[own], impostors=found.impostors[own], people=found.people[own], fmr=found.fmr[own]
-    )
-
-
-def _on_strangers(job: Job, n: int) -> CrossFitted:
-    """Return the threshold on people of the calibration split, for each of ``n`` pairs."""
-    table = job.input("stranger_links").tables["scores"]
-    scores, people = table["score"].to_numpy(), len(np.unique(table["stranger"].to_numpy()))
-    kappa = threshold_at_fmr(scores, float(job.stage.options["fmr"]))
-    return CrossFitted(
-        kappa=np.full(n, kappa),
-        impostors=np.full(n, len(scores)),
-        people=np.full(n, people),
-        fmr=np.full(n, float((scores > kappa).mean())),
-    )
-
-
-def _nullable(values: NDArray[np.float64]) -> pa.Array:
-    undefined = np.isnan(values)
-    return pa.array(np.where(undefined, 0, values), mask=undefined)
+    who, whom, places = np.asarray(left), np.asarray(right), np.asarray(order)
+    partner = np.full(len(who), -1, np.int64)
+    for position, pair in enumerate(places.tolist()):
+        following = np.roll(places, -position - 1)
+        fitting = following[whom[following] != who[pair]]
+        if len(fitting):
+            partner[pair] = fitting[0]
+    return partner
