@@ -20,8 +20,8 @@ from bench.kit.trials import LEARNT_FROM, Rows, Trial, coarser
 from bench.registry.components import build_component
 from bench.registry.discovery import discover
 from bench.stages import contracts
-from bench.stages.received import LearningExamples, SeveralUploads
 from bench.stages.comparison import Results
+from bench.stages.received import LearningExamples, SeveralUploads
 from bench.stages.stage_inputs import StoredFaces
 from bench.stages.stored import quantised
 

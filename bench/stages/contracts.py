@@ -145,7 +145,9 @@ def check_representation(defense: Defense, found: Mapping[str, torch.Tensor], n:
         if not isinstance(values, torch.Tensor) or tuple(values.shape) != declared[name]:
             raise ContractError(f"{plugin}: representation {name!r}: expected {declared[name]}, got {_what(values)}")
         if values.dtype in (torch.bfloat16, torch.complex32):
-            raise ContractError(f"{plugin}: representation {name!r}: expected a type that numpy has, got {values.dtype}")
+            raise ContractError(
+                f"{plugin}: representation {name!r}: expected a type that numpy has, got {values.dtype}"
+            )
         if not torch.isfinite(values).all():
             raise ContractError(f"{plugin}: representation {name!r} holds NaN or infinity")
 

@@ -133,7 +133,7 @@ class LearningExamples:
     @property
     def attributes(self) -> Mapping[str, NDArray[Any]]:
         """The labels of the faces, by attribute. Raise `ContractError` for one that the data set does not know."""
-        return _Labels(self._labels("attributes").attributes, self._plugin)
+        return _KnownLabels(self._labels("attributes").attributes, self._plugin)
 
     def _labels(self, what: str) -> StoredFaces:
         if not self._labelled:
@@ -150,7 +150,7 @@ class LearningExamples:
         return self._uploads.upload(rows, upload, images=self._with_images)
 
 
-class _Labels(dict[str, NDArray[Any]]):
+class _KnownLabels(dict[str, NDArray[Any]]):
     """Labels by attribute, with an error in words for an attribute that does not exist."""
 
     def __init__(self, labels: Mapping[str, NDArray[Any]], plugin: str) -> None:

@@ -540,7 +540,9 @@ def test_images_on_demand_that_are_sound_pass() -> None:
 @pytest.mark.parametrize("name", ["left", "right", "same", "fold"])
 def test_columns_of_pairs_are_whole_numbers(name: str) -> None:
     pairs = replace(some_pairs(), **{name: np.array([0.5, 1.0])})
-    with pytest.raises(ContractError, match=rf"expected {name} \(n,\) as an array of whole numbers, got float64 \(2,\)"):
+    with pytest.raises(
+        ContractError, match=rf"expected {name} \(n,\) as an array of whole numbers, got float64 \(2,\)"
+    ):
         check_pairs(pairs, some_faces(), None, "toy")
 
 
