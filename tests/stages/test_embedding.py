@@ -19,7 +19,7 @@ def test_embeddings_have_length_1_and_are_float32() -> None:
 
 @pytest.mark.parametrize("made", [torch.full((2, 2), torch.nan), torch.zeros(2, 2), torch.ones(2, 3), None, [1, 2]])
 def test_what_is_no_embedding_is_named(made: object) -> None:
-    with pytest.raises(ContractError, match="^judge toy: "):
+    with pytest.raises(ContractError, match=r"^judge toy: "):
         embedded(lambda x: made, torch.ones(2, 3, 4, 4), 2, "judge toy")
-    with pytest.raises(ContractError, match="^judge toy: "):
+    with pytest.raises(ContractError, match=r"^judge toy: "):
         unit_embeddings(made, 2, 2, "judge toy")
