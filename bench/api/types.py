@@ -124,7 +124,8 @@ class Examples(Protocol):
 
     ``images`` uint8 ``(n, 3, h, w)`` RGB are the faces, ``subjects (n,)`` the numbers of the people that they show, and
     ``attributes`` by name arrays ``(n,)`` of labels. Only an attack that sees ``labels``, or outputs images, may read
-    subjects and attributes; for any other they raise `CapabilityError`.
+    subjects and attributes; for any other they raise `CapabilityError`. An attribute that the data set does not know
+    raises `ContractError`; ``name in attributes`` says whether it does.
     """
 
     images: NDArray[np.uint8]

@@ -34,6 +34,7 @@ PACKAGES = (
 )
 # Besides the plugins, two things decide the bytes of an artifact: the code in these folders and modules of the package
 # ``bench``, and the versions of the numeric packages. A test fails when a listed module imports one that is not listed.
+# Code that only makes scores is listed apart: when it changes, pictures, trainings and embeddings stay as they are.
 HASHED_CODE = (
     "core",
     "api",
@@ -45,6 +46,16 @@ HASHED_CODE = (
     "store/schema.py",
     "stages",
     "engine/isolation.py",
+)
+SCORE_CODE = (
+    "metrics",
+    "stages/attribute_scores.py",
+    "stages/image_metrics.py",
+    "stages/link_scores.py",
+    "stages/people.py",
+    "stages/scoring.py",
+    "stages/verification.py",
+    "store/schema.py",
 )
 NUMERIC_PACKAGES = ("torch", "numpy", "scipy", "scikit-image", "lpips")
 
@@ -114,17 +125,24 @@ def _versions(names: tuple[str, ...]) -> dict[str, str]:
 
 
 @functools.cache
-def runtime_digest() -> str:
+def runtime_digest(*, scores: bool = True) -> str:
     """Return the digest of the host's code that decides artifacts and of the versions of the numeric packages.
 
-    It is part of every content key, so that an artifact is never reused after such code has changed.
+    It is part of every content key, so that an artifact is never reused after such code has changed. ``scores=False``
+    leaves out the code that only makes scores (`SCORE_CODE`), on which no other artifact depends.
     """
     digest = hashlib.sha256()
     for name, sha256 in host_digests().items():
-        digest.update(f"{name}={sha256}\n".encode())
+        if scores or not makes_scores(name):
+            digest.update(f"{name}={sha256}\n".encode())
     versions = package_versions()
     digest.update("|".join(f"{name}={versions[name]}" for name in NUMERIC_PACKAGES).encode())
     return digest.hexdigest()
+
+
+def makes_scores(name: str) -> bool:
+    """Whether a hashed module, by its path relative to the folder ``bench/``, only makes scores."""
+    return any(name == listed or name.startswith(f"{listed}/") for listed in SCORE_CODE)
 
 
 def host_digests() -> dict[str, str]:

@@ -23,7 +23,7 @@ from bench.metrics import lpips, recognition
 from bench.metrics.arrays import Images
 from bench.metrics.images import psnr, ssim
 from bench.registry.discovery import discover
-from bench.stages.contracts import check_embeddings
+from bench.stages.embedding import embedded
 from bench.stages.stage_inputs import network
 
 OnProgress = Callable[[str], None]  # what is being done; empty if nothing is
@@ -263,9 +263,7 @@ def _embedder(judge: Judge, device: str) -> Callable[[Images], NDArray[np.float3
         with torch.inference_mode():
             for first in range(0, len(images), _BATCH):
                 x = torch.from_numpy(np.ascontiguousarray(images[first : first + _BATCH])).to(device).float() / 255
-                found = net(x)
-                check_embeddings(found, len(x), size, f"judge {judge.name}")
-                parts.append(torch.nn.functional.normalize(found.float(), dim=1).cpu().numpy())
+                parts.append(embedded(net, x, size, f"judge {judge.name}").cpu().numpy())
         return np.concatenate(parts)
 
     return embed

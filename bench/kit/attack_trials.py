@@ -16,12 +16,12 @@ from bench.api.types import Received
 from bench.core.errors import CapabilityError, ContractError
 from bench.kit import world
 from bench.kit.findings import NotAskedError
-from bench.kit.trials import _LEARNT_FROM, Rows, Trial, coarser
+from bench.kit.trials import LEARNT_FROM, Rows, Trial, coarser
 from bench.registry.components import build_component
 from bench.registry.discovery import discover
 from bench.stages import contracts
+from bench.stages.comparison import Results
 from bench.stages.received import LearningExamples, SeveralUploads
-from bench.stages.repeatability import Results
 from bench.stages.stage_inputs import StoredFaces
 from bench.stages.stored import quantised
 
@@ -136,7 +136,7 @@ class AttackTrial(Trial):
             where = f"{self.where}: trained_as()"
             learner = build_component("attack", str(other["plugin"]), params, where, discover())
         self.queried = 0
-        faces = world.faces(_LEARNT_FROM, first=100)
+        faces = world.faces(LEARNT_FROM, first=100)
         examples = LearningExamples(
             faces,
             cast(SeveralUploads, KitUploads(self, faces)),

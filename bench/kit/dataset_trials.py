@@ -15,7 +15,7 @@ from bench.kit import world
 from bench.kit.findings import BrokenError, NotAskedError
 from bench.kit.trials import Rows, Trial
 from bench.stages import contracts
-from bench.stages.repeatability import Results
+from bench.stages.comparison import Results
 
 PAIRS = 12
 _FEWER = 6

@@ -47,8 +47,8 @@ from bench.registry.components import fingerprint, instantiate
 from bench.registry.declarations import check_declarations
 from bench.registry.discovery import Registry, discover
 from bench.stages import contracts, undeclared
-from bench.stages.compute import _Flops
-from bench.stages.repeatability import Results, _loosely, _of, _other_order, _strictly
+from bench.stages.comparison import Results, another_order, loose_difference, rows_of, strict_difference
+from bench.stages.flops import FlopCounter
 from bench.store.artifacts import Artifact, Cache
 
 Heard = Callable[[str], None]
@@ -215,7 +215,7 @@ class Examination:
 
     def _call(self) -> None:
         seed_streams(world.SEED)
-        undeclared._known.clear()  # What other components of the package have read is no matter of this one.
+        undeclared.forget_used()  # What other components of the package have read is no matter of this one.
         self.cache.root.mkdir(parents=True, exist_ok=True)
         try:
             self.trial = trial = TRIALS[self.target.kind](self.plugin, self.target.name)
@@ -290,7 +290,7 @@ class Examination:
                 text = _differ(contracts.check_state(one.value, where), contracts.check_state(again, where))
             elif one is self.calls[-1]:
                 again, ended = self._otherwise(self._of_all, trial.state)
-                text = _strictly(self.first, again)
+                text = strict_difference(self.first, again)
             else:
                 continue
             if set(one.streams) - set(moved(one.ended, ended)):
@@ -320,7 +320,7 @@ class Examination:
         """Raise `NotAskedError` if the host does not observe which files the plugin reads."""
         if self.target.kind == "training_set":
             raise NotAskedError("training sets take part in no run, so their files are not watched")
-        if not undeclared._is_observed(self._component(), self.plugin):
+        if not undeclared.is_observed(self._component(), self.plugin):
             built_in = self.target.origin is not None and not _fingerprinted(self.plugin)
             raise NotAskedError(
                 "built-in plugins are not watched" if built_in else "its fingerprint() answers for what it reads"
@@ -368,20 +368,20 @@ class Examination:
         if self.unstored is not None:
             raise self.unstored
         stored = {name: torch.from_numpy(np.array(v)) for name, v in self.cache.read(STATE_KEY).tensors.items()}
-        if text := _strictly(self.first, self._again(self._all(), stored)):
+        if text := strict_difference(self.first, self._again(self._all(), stored)):
             raise BrokenError("the same results with the state from the cache", text)
 
     def _repeat(self) -> None:
         started = time.perf_counter()
         again = self._again(self._all())
         seconds = time.perf_counter() - started
-        if text := _strictly(self.first, again):
+        if text := strict_difference(self.first, again):
             raise BrokenError("the same result again", text)
         self._measure(seconds)
 
     def _order(self) -> None:
-        order = _other_order(len(self._all()))
-        if text := _strictly(_of(self.first, order), self._again(order)):
+        order = another_order(len(self._all()))
+        if text := strict_difference(rows_of(self.first, order), self._again(order)):
             raise BrokenError("the same result of a face in another order", text)
 
     def _split(self) -> None:
@@ -394,12 +394,12 @@ class Examination:
         half, companions = n // 2, np.r_[0 : n // 4, n - (n // 2 - n // 4) : n]
         together, other = self._again(np.arange(half)), self._again(companions)
         kept = np.arange(n // 4)
-        if text := _strictly(_of(together, kept), _of(other, kept)):
+        if text := strict_difference(rows_of(together, kept), rows_of(other, kept)):
             raise BrokenError("the same result of a face in another batch", text)
         alone = self._again(np.arange(1))
         for what, found in (("alone", alone), ("in a smaller batch", together)):
-            own = _of(self.first, np.arange(len(next(iter(found.values())))))
-            text = _strictly(own, found) if trial.strict else _loosely(own, found, self.first)
+            own = rows_of(self.first, np.arange(len(next(iter(found.values())))))
+            text = strict_difference(own, found) if trial.strict else loose_difference(own, found, self.first)
             if text:
                 raise BrokenError(f"the same result of a face {what}", text)
 
@@ -407,7 +407,7 @@ class Examination:
         trial = self.trial
         assert trial is not None
         found = results_elsewhere(self.target, self.cache.root if trial.learns else None, self.work)
-        if text := _strictly(self.first, found):
+        if text := strict_difference(self.first, found):
             raise BrokenError("the same result in another worker process", text)
 
     def _gradients(self) -> None:
@@ -437,7 +437,7 @@ class Examination:
         if self.target.kind in ("dataset", "training_set"):
             return
         rows = self._all() if trial.whole else np.arange(1)
-        flops = _Flops()
+        flops = FlopCounter()
         if isinstance(trial, ModelTrial):  # The checks also ask for features; a face costs one embedding.
             started = time.perf_counter()
             trial.embed(self._all())

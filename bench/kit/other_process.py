@@ -21,7 +21,7 @@ from bench.core.errors import error_text
 from bench.core.processes import python, run
 from bench.kit.findings import BrokenError, NotAskedError
 from bench.kit.targets import Target
-from bench.stages.repeatability import Results
+from bench.stages.comparison import Results
 
 _SECONDS = 300.0
 STATE_KEY = "0" * 64

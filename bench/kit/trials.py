@@ -26,11 +26,12 @@ from bench.core.errors import ContractError
 from bench.kit import world
 from bench.kit.findings import NotAskedError
 from bench.stages import contracts
-from bench.stages.repeatability import Results
+from bench.stages.comparison import Results
+from bench.stages.embedding import unit_embeddings
 from bench.stages.stored import quantised, to_store
 
 Rows = NDArray[np.int64]
-_PEOPLE, _LEARNT_FROM = 4, 24  # people whose two pictures each are processed, and from whom is learnt
+_PEOPLE, LEARNT_FROM = 4, 24  # people whose two pictures each are processed, and from whom is learnt
 
 
 class Trial(ABC):
@@ -136,7 +137,7 @@ class DefenseTrial(Trial):
 
     def fit(self) -> Mapping[str, torch.Tensor]:
         """Let the defense learn from people who are not protected."""
-        faces = world.faces(_LEARNT_FROM, first=100)
+        faces = world.faces(LEARNT_FROM, first=100)
         ctx = world.context(self.where, self._capabilities(faces.subjects), sample_ids=list(faces.sample_ids))
         return self.plugin.fit(faces, ctx)
 
@@ -222,10 +223,7 @@ class ModelTrial(Trial):
         return found
 
     def _unit(self, made: Any, n: int, size: int) -> NDArray[Any]:
-        if not isinstance(made, torch.Tensor):
-            raise ContractError(f"{self.where}: expected embeddings as a torch tensor, got {type(made).__name__}")
-        contracts.check_embeddings(made, n, size, self.where)
-        return torch.nn.functional.normalize(made.float(), dim=1).cpu().numpy()
+        return unit_embeddings(made, n, size, self.where).cpu().numpy()
 
     def bytes_per_face(self, results: Results) -> float:
         """Return how many bytes an embedding has."""

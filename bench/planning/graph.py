@@ -303,7 +303,7 @@ class Graph:
             "kind": kind,
             "components": {role: [self.instances.digest(c) for c in group] for role, group in components},
             "options": everything,
-            "runtime": runtime_digest(),
+            "runtime": runtime_digest(scores=kind == "score"),
         }
         plugins = {c.label: self.instances.of(c) for _, group in components for c in group}
         return _Work(

@@ -25,6 +25,7 @@ from bench.core.packages import distributions_of
 from bench.core.provenance import NUMERIC_PACKAGES
 
 _BUILT_IN = re.compile(rb"^[ \t]*(?:from|import)[ \t]+(bench_\w+)", re.MULTILINE)  # an import of a built-in package
+_METRICS = "bench.metrics"
 _CODE = frozenset({".py", ".so", ".pyd", ".dll", ".dylib"})
 _BYTECODE = frozenset({".pyc", ".pyo"})
 # Versions of these are in every content key already, or their code is.
@@ -53,9 +54,13 @@ def imported_code(package: str, own: str) -> dict[str, str]:
     package, the sha256 of the source of any other.
 
     ``own`` is the distribution of the plugin. What is imported under a name that is made at run time is not found; a
-    plugin declares it as one of its ``libraries``.
+    plugin declares it as one of its ``libraries``. `bench.metrics` counts, too, because the content keys of most stages
+    leave it out (`bench.core.provenance.SCORE_CODE`).
     """
-    return code_of(_imports(package), own)
+    found = code_of(_imports(package), own)
+    if any(map(_imports_metrics, (file for file, _ in _files(package, code=frozenset({".py"}))))):
+        found[_METRICS] = _digest(_files(_METRICS))
+    return found
 
 
 def code_of(names: Iterable[str], own: str) -> dict[str, str]:
@@ -216,6 +221,19 @@ def _imports_in(file: Path) -> Iterator[str]:
             yield from (alias.name.partition(".")[0] for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
             yield node.module.partition(".")[0]
+
+
+def _imports_metrics(file: Path) -> bool:
+    """Whether a Python file imports `bench.metrics` or a part of it."""
+    try:
+        tree = ast.parse(file.read_bytes())
+    except (SyntaxError, ValueError):  # It cannot be imported either.
+        return False
+    names = [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            names += [f"{node.module}.{alias.name}" for alias in node.names]
+    return any(f"{name}.".startswith(f"{_METRICS}.") for name in names)
 
 
 def _published_version(name: str, own: str) -> str | None:

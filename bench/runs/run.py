@@ -28,12 +28,12 @@ from bench.registry.discovery import Registry, discover
 from bench.registry.hook_calls import _call
 from bench.runs import record
 from bench.store.active_runs import announce
-from bench.store.artifact_forms import check_score
 from bench.store.artifacts import Cache, DamagedError
 from bench.store.cell_rows import cell_row
 from bench.store.journal import Journal, last_results
 from bench.store.run_folders import LOGS, free_bytes, is_complete, require_writable, run_folder
 from bench.store.run_record import RunRecord
+from bench.store.score_form import check_score
 from bench.store.workspace import Folders
 from bench.store.writing import DamagedScoreError, start_run, update_record, write_run
 from bench.suite.suite import load

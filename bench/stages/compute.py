@@ -15,8 +15,6 @@ import numpy as np
 import pyarrow as pa
 import torch
 from numpy.typing import NDArray
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
 
 from bench.api import context
 from bench.api.datasets import Dataset
@@ -27,6 +25,8 @@ from bench.core.errors import ContractError, error_text
 from bench.core.people import Half, everyone, half_of, learnable, person_key
 from bench.stages import contracts
 from bench.stages.attacks import attack, embed_by_attack, fit_attack
+from bench.stages.embedding import embedded, unit_embeddings
+from bench.stages.flops import FlopCounter
 from bench.stages.repeatability import AMONG, checked_defense
 from bench.stages.scoring import SCORES
 from bench.stages.shares import person_by_person
@@ -166,10 +166,7 @@ def _embed(job: Job) -> Artifact:
     with torch.inference_mode(), observed(component, build(component), job.cache.root):
         for part in job.batches(len(images)):
             x = job.to_float(images[part])
-            sides = [model(x), model(x.flip(-1))]
-            for side in sides:
-                contracts.check_embeddings(side, len(x), size, f"model {component.label}")
-            unit = [torch.nn.functional.normalize(side.float(), dim=1) for side in sides]
+            unit = [embedded(model, side, size, f"model {component.label}") for side in (x, x.flip(-1))]
             plain[part] = unit[0].cpu().numpy()
             flipped[part] = torch.nn.functional.normalize(unit[0] + unit[1], dim=1).cpu().numpy()
     return Artifact(tensors={"plain": plain, "flipped": flipped})
@@ -183,9 +180,8 @@ def _embed_features(job: Job, component: Component) -> Artifact:
     with torch.inference_mode(), observed(component, build(component), job.cache.root):
         for part in job.batches(uploads.n):
             maps = uploads.features(part)[split]
-            embeddings = model.from_features(maps, split)
-            contracts.check_embeddings(embeddings, len(maps), size, f"model {component.label}")
-            found.append(torch.nn.functional.normalize(embeddings.float(), dim=1).cpu())
+            made = model.from_features(maps, split)
+            found.append(unit_embeddings(made, len(maps), size, f"model {component.label}").cpu())
     plain = torch.cat(found).numpy()
     return Artifact(tensors={"plain": plain, "flipped": plain.copy()})
 
@@ -280,36 +276,6 @@ def _protect(job: Job) -> Artifact:
     return Artifact(tensors=tensors, streams=streams, tables=tables, facts=facts)
 
 
-class _Flops(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts floating-point operations with the formulas of torch.
-
-    `torch.utils.flop_counter.FlopCounterMode` counts the same operations, and also per module. Its hooks on modules
-    fail if an image enters a module as a leaf, and it loads the compiler, which takes a second.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.total = 0
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        return False  # Nothing is compiled here.
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        formula = flop_registry.get(func._overloadpacket)
-        if formula is None:
-            with self:  # In inference mode, torch passes a linear layer undecomposed.
-                made = func.decompose(*args, **kwargs)
-            if made is not NotImplemented:
-                return made
-        out = func(*args, **kwargs)
-        self.total += formula(*args, **kwargs, out_val=out) if formula else 0
-        return out
-
-
 def _client_cost(
     job: Job,
     component: Component,
@@ -337,7 +303,7 @@ def _client_cost(
         seen = of_batch(job, defense_capabilities(job, defense, fast=fast), faces.subjects[index])
         return defense, replace(job.context(plugin, seen, state=read_state(job), sample_ids=ids), on_progress=None)
 
-    flops = _Flops()
+    flops = FlopCounter()
     on_gpu = job.device.type == "cuda"
     try:
         with torch.random.fork_rng([torch.cuda.current_device()] if on_gpu else []):

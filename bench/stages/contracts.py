@@ -21,6 +21,7 @@ from bench.api.types import Faces, LazyImages, Pairs, Protected, Received, Recon
 from bench.core.errors import ContractError, error_text
 
 Array = NDArray[Any]
+_SHORTEST = 1e-12  # the length of an embedding that torch.nn.functional.normalize brings to 1
 _SLACK = 1e-6  # float rounding beyond [0, 1] that is clamped without an error
 
 
@@ -37,8 +38,11 @@ def check_faces(faces: Faces, size: tuple[int, int], plugin: str) -> None:
         raise ContractError(f"{plugin}: declares images of {size}, got {images.shape[2:]}")
     n = len(images)
     for name, column in {"subjects": faces.subjects, "sample_ids": faces.sample_ids, **faces.attributes}.items():
+        if np.ndim(column) != 1:
+            raise ContractError(f"{plugin}: expected {name} ({n},), got {_what(column)}")
         if len(column) != n:
             raise ContractError(f"{plugin}: {n} images but {len(column)} values of {name}")
+    _check_whole_numbers(faces.subjects, "subjects", plugin)
     if len(set(map(str, faces.sample_ids))) != n:
         raise ContractError(f"{plugin}: sample_ids are not unique")
 
@@ -69,6 +73,8 @@ def check_pairs(pairs: Pairs, faces: Faces, wanted: int | None, plugin: str) -> 
 
     ``wanted`` is the expected number of pairs; None allows any number.
     """
+    for name in ("left", "right", "same", "fold"):
+        _check_whole_numbers(getattr(pairs, name), name, plugin)
     lengths = {len(pairs.left), len(pairs.right), len(pairs.same), len(pairs.fold)}
     if lengths != {len(pairs.left) if wanted is None else wanted}:
         requested = "" if wanted is None else f"requested {wanted} pairs, "
@@ -83,6 +89,12 @@ def check_pairs(pairs: Pairs, faces: Faces, wanted: int | None, plugin: str) -> 
     same = faces.subjects[pairs.left] == faces.subjects[pairs.right]
     if not np.array_equal(same, pairs.same):
         raise ContractError(f"{plugin}: {int((same != pairs.same).sum())} pairs whose label contradicts the subjects")
+
+
+def _check_whole_numbers(column: Any, name: str, plugin: str) -> None:
+    """Check that a column is an array ``(n,)`` of whole numbers, or of truth values."""
+    if not isinstance(column, np.ndarray) or column.ndim != 1 or column.dtype.kind not in "biu":
+        raise ContractError(f"{plugin}: expected {name} (n,) as an array of whole numbers, got {_what(column)}")
 
 
 def protect_checked(
@@ -132,7 +144,11 @@ def check_representation(defense: Defense, found: Mapping[str, torch.Tensor], n:
     for name, values in found.items():
         if not isinstance(values, torch.Tensor) or tuple(values.shape) != declared[name]:
             raise ContractError(f"{plugin}: representation {name!r}: expected {declared[name]}, got {_what(values)}")
-        if values.is_floating_point() and not torch.isfinite(values).all():
+        if values.dtype in (torch.bfloat16, torch.complex32):
+            raise ContractError(
+                f"{plugin}: representation {name!r}: expected a type that numpy has, got {values.dtype}"
+            )
+        if not torch.isfinite(values).all():
             raise ContractError(f"{plugin}: representation {name!r} holds NaN or infinity")
 
 
@@ -155,8 +171,6 @@ def recognised(
             embeddings = recogniser(received)
         except Exception as error:
             raise ContractError(f"{plugin} failed with {error_text(error)}") from error
-    if not isinstance(embeddings, torch.Tensor):
-        raise ContractError(f"{plugin}: expected embeddings as a torch tensor, got {_what(embeddings)}")
     check_embeddings(embeddings, n, size, plugin)
     return embeddings.float()
 
@@ -254,7 +268,7 @@ def estimate_checked(
             f"{ctx.plugin}: estimate() must return a mapping of attributes to tensors, got {_what(found)}"
         )
     for name, values in found.items():
-        if not isinstance(values, torch.Tensor) or values.ndim not in (1, 2) or len(values) != n:
+        if not isinstance(values, torch.Tensor) or values.ndim not in (1, 2) or len(values) != n or not values.numel():
             expected = f"({n}, k) or ({n},)"
             raise ContractError(f"{ctx.plugin}: attribute {name!r}: expected a tensor {expected}, got {_what(values)}")
         if not torch.isfinite(values).all():
@@ -362,14 +376,22 @@ def _checked_images(out: torch.Tensor, shape: tuple[int, ...], plugin: str) -> t
     return out.float().clamp(0, 1)
 
 
-def check_embeddings(embeddings: torch.Tensor, n: int, size: int, plugin: str) -> None:
-    """Check that embeddings have the shape ``(n, size)``, are finite, and that none is zero."""
+def check_embeddings(embeddings: Any, n: int, size: int, plugin: str) -> None:
+    """Check that embeddings are a float tensor ``(n, size)``, finite, and that each has a length: none is zero, and
+    none so large that its length is infinite in float32."""
+    if not isinstance(embeddings, torch.Tensor):
+        raise ContractError(f"{plugin}: expected embeddings as a torch tensor, got {_what(embeddings)}")
     if embeddings.shape != (n, size):
         raise ContractError(f"{plugin}: expected embeddings of shape ({n}, {size}), got {tuple(embeddings.shape)}")
+    if not embeddings.is_floating_point():
+        raise ContractError(f"{plugin}: expected float embeddings, got {embeddings.dtype}")
     if not torch.isfinite(embeddings).all():
         raise ContractError(f"{plugin}: embeddings hold NaN or infinity")
-    if bool((embeddings.norm(dim=1) == 0).any()):
+    lengths = embeddings.float().norm(dim=1)
+    if bool((lengths < _SHORTEST).any()):
         raise ContractError(f"{plugin}: an embedding is zero")
+    if not torch.isfinite(lengths).all():
+        raise ContractError(f"{plugin}: an embedding is too long to be brought to length 1 in float32")
 
 
 def _what(value: Any) -> str:

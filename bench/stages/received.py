@@ -132,8 +132,8 @@ class LearningExamples:
 
     @property
     def attributes(self) -> Mapping[str, NDArray[Any]]:
-        """The labels of the faces, by attribute."""
-        return self._labels("attributes").attributes
+        """The labels of the faces, by attribute. Raise `ContractError` for one that the data set does not know."""
+        return _KnownLabels(self._labels("attributes").attributes, self._plugin)
 
     def _labels(self, what: str) -> StoredFaces:
         if not self._labelled:
@@ -148,3 +148,18 @@ class LearningExamples:
                 f"{self._uploads.each}, numbered from 0"
             )
         return self._uploads.upload(rows, upload, images=self._with_images)
+
+
+class _KnownLabels(dict[str, NDArray[Any]]):
+    """Labels by attribute, with an error in words for an attribute that does not exist."""
+
+    def __init__(self, labels: Mapping[str, NDArray[Any]], plugin: str) -> None:
+        super().__init__(labels)
+        self._plugin = plugin
+
+    def __missing__(self, name: str) -> NDArray[Any]:
+        known = ", ".join(sorted(self)) or "none"
+        raise ContractError(
+            f"{self._plugin} requested examples.attributes[{name!r}]; the faces that it learns from have these "
+            f"attributes: {known}. Learn those, or set auxiliary to a data set that has {name!r}"
+        )

@@ -22,7 +22,7 @@ from bench.metrics.vocabulary import IMAGE_METRICS
 from bench.stages import contracts
 from bench.stages.attribute_scores import score_attributes
 from bench.stages.image_metrics import BuiltInMetrics, score_metric
-from bench.stages.linkage import score_links
+from bench.stages.link_scores import score_links
 from bench.stages.people import people_table
 from bench.stages.splits import Shown, check_apart
 from bench.stages.stage_inputs import (

@@ -26,8 +26,7 @@ from bench.core.errors import ContractError
 from bench.registry.discovery import discover
 from bench.stages.undeclared import observed
 from bench.store.artifact_forms import read_input
-from bench.store.artifacts import Artifact, Cache
-from bench.store.schema import REPRESENTATION
+from bench.store.artifacts import REPRESENTATION, Artifact, Cache
 
 _NOTHING = Capabilities()
 _NO_STATE: Mapping[str, torch.Tensor] = {}

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from bench.api.types import Protected
 from bench.stages import contracts
-from bench.store.schema import REPRESENTATION
+from bench.store.artifacts import REPRESENTATION
 
 
 def to_store(protected: Protected, uploaded: Sequence[str], *, images: bool = True) -> dict[str, NDArray[Any]]:

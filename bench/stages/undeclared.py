@@ -75,6 +75,12 @@ def take_read() -> dict[str, str]:
     return found
 
 
+def forget_used() -> None:
+    """Count nothing any more that plugins have used or declared in this process, so that the next one is observed as if
+    it were the first of its package."""
+    _known.clear()
+
+
 @contextlib.contextmanager
 def observed(component: Component, plugin: Plugin, cache: Path, *, warn: bool = True) -> Iterator[None]:
     """Note each file and program that the body of ``with`` uses, which calls a plugin, and that it does not declare.
@@ -83,7 +89,7 @@ def observed(component: Component, plugin: Plugin, cache: Path, *, warn: bool = 
     plugin, there is a warning for each. What a plugin uses that this plugin calls, such as a queried defense, is not
     counted.
     """
-    if not _is_observed(component, plugin):
+    if not is_observed(component, plugin):
         with _noting(None):
             yield
         return
@@ -99,7 +105,9 @@ def observed(component: Component, plugin: Plugin, cache: Path, *, warn: bool = 
             warnings.warn(text, UserWarning, stacklevel=1)
 
 
-def _is_observed(component: Component, plugin: Plugin) -> bool:
+def is_observed(component: Component, plugin: Plugin) -> bool:
+    """Return True if the host notes what a plugin uses: one from elsewhere that has no fingerprint of its own, or a
+    built-in one that runs code which a suite names."""
     if component.origin.distribution == DISTRIBUTION:
         return hasattr(plugin, "foreign_code")
     return isinstance(plugin, Model | Dataset) or not _has_fingerprint(plugin)

@@ -13,28 +13,26 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from bench.store.artifacts import Artifact, Cache, DamagedError
-from bench.store.schema import METRICS, REPRESENTATION, SAMPLE_COLUMNS, SAMPLES_NEEDED
+from bench.store.artifacts import REPRESENTATION, Artifact, Cache, DamagedError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_INT: tuple[str, Callable[[pa.DataType], bool]] = ("whole numbers", pa.types.is_integer)
-_FLAGS: tuple[str, Callable[[pa.DataType], bool]] = ("true and false", pa.types.is_boolean)
-_TEXTS: tuple[str, Callable[[pa.DataType], bool]] = ("texts", pa.types.is_string)
-_BYTES: tuple[str, Callable[[pa.DataType], bool]] = ("bytes", pa.types.is_binary)
-_FLOATS: tuple[str, Callable[[pa.DataType], bool]] = (
+INTEGERS: tuple[str, Callable[[pa.DataType], bool]] = ("whole numbers", pa.types.is_integer)
+FLAGS: tuple[str, Callable[[pa.DataType], bool]] = ("true and false", pa.types.is_boolean)
+TEXTS: tuple[str, Callable[[pa.DataType], bool]] = ("texts", pa.types.is_string)
+BYTES: tuple[str, Callable[[pa.DataType], bool]] = ("bytes", pa.types.is_binary)
+FLOATS: tuple[str, Callable[[pa.DataType], bool]] = (
     "numbers",
     lambda kind: pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_null(kind),
 )
 _COLUMNS: Mapping[str, Mapping[str, tuple[str, Callable[[pa.DataType], bool]]]] = {
-    "faces": {"sample_id": _TEXTS, "subject": _INT},
-    "pairs": {"left": _INT, "right": _INT, "same": _FLAGS, "fold": _INT},
-    "samples": {"face": _INT},
-    "learnt": {"subject": _INT, "sample_id": _TEXTS, "picture": _BYTES},
-    "scores": {"score": _FLOATS, "partner": _INT},
+    "faces": {"sample_id": TEXTS, "subject": INTEGERS},
+    "pairs": {"left": INTEGERS, "right": INTEGERS, "same": FLAGS, "fold": INTEGERS},
+    "samples": {"face": INTEGERS},
+    "learnt": {"subject": INTEGERS, "sample_id": TEXTS, "picture": BYTES},
+    "scores": {"score": FLOATS, "partner": INTEGERS},
 }
-_BY_TYPE = {pa.int64(): _INT, pa.bool_(): _FLAGS, pa.string(): _TEXTS, pa.binary(): _BYTES, pa.float64(): _FLOATS}
 # The kinds of stages whose artifacts are read in a role; in any other role, those of any stage that is not a score.
 _UPLOADED = ("faces", "protect", "attack")
 _KINDS: Mapping[str, Sequence[str]] = {
@@ -65,81 +63,59 @@ def read_input(cache: Cache, role: str, key: str) -> Artifact:
     artifact = cache.read(key)
     try:
         kinds = _KINDS.get(role.partition(", share ")[0], tuple(_FORMS))
-        _require(artifact.kind in kinds, f"the result of a stage {' or '.join(kinds)}", artifact.kind)
+        require(artifact.kind in kinds, f"the result of a stage {' or '.join(kinds)}", artifact.kind)
         _FORMS[artifact.kind](artifact)
-    except _WrongFormError as error:
+    except WrongFormError as error:
         raise DamagedError(f"{cache.folder(key)}: {error}") from None
     return artifact
 
 
-def check_score(cache: Cache, key: str, columns: Mapping[str, pa.Schema]) -> None:
-    """Raise `DamagedError` if a score artifact, with these columns of its tables, lacks columns that its rows need, or
-    has them with other types."""
-    try:
-        for name, schema in columns.items():
-            if name == METRICS:  # Its columns are named by the metrics of plugins.
-                continue
-            _require(name in SAMPLE_COLUMNS, f"tables {', '.join(SAMPLE_COLUMNS)}", name)
-            own = SAMPLE_COLUMNS[name]
-            for column in schema.names:
-                if column in own and not pa.types.is_null(schema.field(column).type):  # The type of a column of nulls.
-                    _require_type(name, column, schema.field(column).type, _BY_TYPE[own[column]])
-            for column in SAMPLES_NEEDED[name]:
-                _require(column in schema.names or column in _OF_CELL, f"{name} with the column {column}", "none")
-    except _WrongFormError as error:
-        raise DamagedError(f"{cache.folder(key)}: {error}") from None
-
-
-# The columns of rows that come from their cell, not from the artifact.
-_OF_CELL = frozenset(("experiment", "cell", "dataset", "synthetic", "repeat", "defense", "authorised", "attack"))
-
-
-class _WrongFormError(Exception):
+class WrongFormError(Exception):
     """What was expected of an artifact, and what was found."""
 
 
-def _require(holds: bool, expected: str, found: object) -> None:
+def require(holds: bool, expected: str, found: object) -> None:
+    """Raise `WrongFormError` unless something holds."""
     if not holds:
-        raise _WrongFormError(f"expected {expected}, found {found}")
+        raise WrongFormError(f"expected {expected}, found {found}")
 
 
-def _require_type(
-    table: str, column: str, kind: pa.DataType, wanted: tuple[str, Callable[[pa.DataType], bool]]
-) -> None:
+def require_type(table: str, column: str, kind: pa.DataType, wanted: tuple[str, Callable[[pa.DataType], bool]]) -> None:
+    """Raise `WrongFormError` unless a column has the type that is wanted, which is given in words and as a check."""
     words, fits = wanted
-    _require(fits(kind), f"{words} in the column {column} of {table}", kind)
+    require(fits(kind), f"{words} in the column {column} of {table}", kind)
 
 
 def _table(artifact: Artifact, name: str) -> pa.Table:
     """Return a table after checking its columns."""
-    _require(name in artifact.tables, f"a table {name}", ", ".join(artifact.tables) or "none")
+    require(name in artifact.tables, f"a table {name}", ", ".join(artifact.tables) or "none")
     table = artifact.tables[name]
     for column, wanted in _COLUMNS[name].items():
-        _require(column in table.column_names, f"{name} with the column {column}", ", ".join(table.column_names))
-        _require_type(name, column, table[column].type, wanted)
-        _require(not table[column].null_count, f"a value in every row of the column {column} of {name}", "none in one")
+        require(column in table.column_names, f"{name} with the column {column}", ", ".join(table.column_names))
+        require_type(name, column, table[column].type, wanted)
+        require(not table[column].null_count, f"a value in every row of the column {column} of {name}", "none in one")
     return table
 
 
 def _array(artifact: Artifact, name: str, kinds: str, dimensions: int) -> NDArray[Any]:
     """Return an array after checking its type (the characters of numpy's ``dtype.kind``) and dimensions."""
-    _require(name in artifact.tensors, f"an array {name}", ", ".join(artifact.tensors) or "none")
+    require(name in artifact.tensors, f"an array {name}", ", ".join(artifact.tensors) or "none")
     array: NDArray[Any] = artifact.tensors[name]
     fits = array.dtype.kind in kinds and array.ndim == dimensions
-    _require(fits, f"an array {name} of {dimensions} dimensions", f"{array.dtype} {array.shape}")
+    require(fits, f"an array {name} of {dimensions} dimensions", f"{array.dtype} {array.shape}")
     return array
 
 
 def _images(artifact: Artifact) -> NDArray[np.uint8]:
     images = _array(artifact, "images", "u", 4)
     fits = images.dtype == np.uint8 and images.shape[1] == 3
-    _require(fits, "images of 8 bits (n, 3, h, w)", f"{images.dtype} {images.shape}")
+    require(fits, "images of 8 bits (n, 3, h, w)", f"{images.dtype} {images.shape}")
     return images
 
 
 def _rows(artifact: Artifact, name: str, n: int) -> None:
     count = len(_table(artifact, name))
-    _require(count == n, f"{n} rows in {name}, one for each picture", count)
+    require(count == n, f"{n} rows in {name}, one for each picture", count)
 
 
 def _faces(artifact: Artifact) -> None:
@@ -148,12 +124,12 @@ def _faces(artifact: Artifact) -> None:
     for side in ("left", "right") if "pairs" in artifact.tables else ():
         found = pc.min_max(_table(artifact, "pairs")[side]).as_py()
         within = found["min"] is None or (found["min"] >= 0 and found["max"] < n)
-        _require(within, f"numbers of the {n} faces in the column {side} of pairs", f"{found['min']} to {found['max']}")
+        require(within, f"numbers of the {n} faces in the column {side} of pairs", f"{found['min']} to {found['max']}")
 
 
 def _embeddings(artifact: Artifact) -> None:
     plain, flipped = (_array(artifact, name, "f", 2) for name in ("plain", "flipped"))
-    _require(plain.shape == flipped.shape, f"an array flipped of the shape {plain.shape}", flipped.shape)
+    require(plain.shape == flipped.shape, f"an array flipped of the shape {plain.shape}", flipped.shape)
 
 
 def _uploads(artifact: Artifact) -> None:
@@ -175,9 +151,9 @@ def _attacked(artifact: Artifact) -> None:
     if artifact.tables:
         _uploads(artifact)
         return
-    _require(bool(artifact.tensors), "arrays of estimates", "none")
+    require(bool(artifact.tensors), "arrays of estimates", "none")
     for name, array in artifact.tensors.items():
-        _require(array.dtype.kind == "f" and array.ndim in (1, 2), f"estimates {name}", f"{array.dtype} {array.shape}")
+        require(array.dtype.kind == "f" and array.ndim in (1, 2), f"estimates {name}", f"{array.dtype} {array.shape}")
 
 
 def _state(artifact: Artifact) -> None:

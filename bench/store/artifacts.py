@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 MANIFEST = "manifest.json"
 COSTS = "cost-factors.json"  # Earlier versions kept seconds per sample in costs.json.
 TENSORS = "tensors.safetensors"
+REPRESENTATION = "representation/"  # The names of the arrays that a defense sends as its representation begin so.
 _PIECE = 256  # images that are decoded and written at a time
 _AT_ONCE = 1 << 20  # bytes of a file that is read once: checked, and used from memory
 _LARGEST_FACTOR = 1e9  # of the time that a stage took, compared with what was declared

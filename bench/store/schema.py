@@ -13,7 +13,6 @@ SAMPLES = ("verification", "images", "sets", "baselines", "people", "examples", 
 METRIC_PREFIX, INFINITE = "metric_", "_infinite"
 # The table of a score artifact with the values of one metric of a plugin, which become columns of the table of images.
 METRICS = "metrics"
-REPRESENTATION = "representation/"  # Names of arrays of artifacts that a defense sends as its representation begin so.
 _TEXT, _NUMBER, _COUNT, _FLAG = pa.string(), pa.float64(), pa.int64(), pa.bool_()
 _TEXTS = pa.list_(_TEXT)
 CELLS = pa.schema(

@@ -24,11 +24,11 @@ from bench.core.locks import HeldLock
 from bench.core.paths import child
 from bench.core.provenance import file_sha256
 from bench.registry.discovery import Registry
-from bench.store.artifact_forms import check_score
 from bench.store.artifacts import Artifact, Cache, DamagedError
 from bench.store.cell_rows import CellLabels, belongs, cell_row, labels_of, with_columns
 from bench.store.run_record import RunRecord, read_record, write_record
 from bench.store.schema import CELLS, METRIC_PREFIX, METRICS, SCHEMA_VERSION, STAGES
+from bench.store.score_form import check_score
 
 GROUP_ROWS, GROUP_BYTES = 20_000, 16 << 20  # Largest row group; it ends with a cell unless the cell is larger.
 PART_ROWS = 1_000_000  # of one file

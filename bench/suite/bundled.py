@@ -17,7 +17,7 @@ def published() -> Mapping[str, Path]:
     folder = installed if installed.is_dir() else _PACKAGE.parent / "suites"
     if folder.is_relative_to(Path.cwd()):  # A relative path keeps the place of the checkout out of records and reports.
         folder = folder.relative_to(Path.cwd())
-    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+    return {path.stem: path for path in sorted(folder.glob("*.toml"), key=lambda path: path.stem)}
 
 
 def check_standard(version: str | None) -> None:

@@ -42,6 +42,7 @@ from bench.suite.from_reference import leave_out, same_questions, take_over
 from bench.suite.limits import by_kind
 from bench.suite.overrides import override
 from bench.suite.paper_tables import published, read_claims
+from bench.suite.questions_of import write_questions
 from bench.suite.resolve import Resolver
 from bench.suite.tables import ExperimentTable, SuiteFile, TrainTable, explain
 from bench.suite.version import mark_changes
@@ -150,6 +151,10 @@ def read(
         raw = parse_toml(text)
     except ValueError as error:
         raise SuiteError(f"{path}: not valid TOML: {error}") from None
+    try:
+        write_questions(raw)
+    except SuiteError as error:
+        raise SuiteError(f"{path}: {error}") from None
     written = copy.deepcopy(raw)
     inherited = _apply(raw, overrides, path)
     with contextlib.suppress(SuiteError):  # The file alone was wrong; what is run is checked below.

@@ -30,6 +30,8 @@ class SuiteHead(StrictTable):
     """The name of the suite, which also names its folders."""
     version: Annotated[str, Field(pattern=VERSION_PATTERN, max_length=LONGEST_WRITTEN)] | None = None
     """Names exactly these questions, in every row (see `bench.suite.version`)."""
+    questions_of: str | None = None
+    """The name of a published suite, whose questions are asked of the defenses of this one."""
     standard: Annotated[str, Field(pattern=VERSION_PATTERN, max_length=LONGEST_WRITTEN)] | None = None
     """The version of a suite whose reference run the report quotes first, on the same defenses."""
     title: str = ""

@@ -10,8 +10,8 @@ from typing import Any
 
 CHANGED = "+changed"
 PATTERN = r"^[a-z0-9][a-z0-9.-]*(\+changed)?$"
-# Keys of ``[suite]`` that change no question: texts, limits, and whether stand-ins may take the place of files.
-_FREE = frozenset({"title", "description", "standard", "data", "stage_timeout_s", "stage_memory_mb"})
+# Keys of ``[suite]`` that change no question: names, texts, limits, and whether stand-ins may take the place of files.
+_FREE = frozenset({"name", "title", "description", "standard", "data", "stage_timeout_s", "stage_memory_mb"})
 
 
 def mark_changes(raw: dict[str, Any], written: Mapping[str, Any], pairs: int | None = None) -> None:

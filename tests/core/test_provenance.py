@@ -112,8 +112,67 @@ def test_the_code_that_is_hashed_imports_no_other_code_of_the_host() -> None:
     assert outside == []
 
 
+def _imported(file: Path) -> set[str]:
+    """Return the modules that a file of bench imports from bench, as paths relative to its folder."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom):
+            names = [str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)]
+        found |= {name.removeprefix("bench.").replace(".", "/") for name in names if name.startswith("bench.")}
+    return found
+
+
+def _score_modules(names: set[str]) -> set[str]:
+    return {n for n in names if provenance.makes_scores(n) or provenance.makes_scores(f"{n}.py")}
+
+
+def test_only_scores_depend_on_the_code_that_makes_scores() -> None:
+    """If pictures, trainings or embeddings did, a change of that code would not change their content keys."""
+    package = Path(bench.__file__).parent
+    for name in provenance.host_digests():
+        if not provenance.makes_scores(name):
+            expected = {"stages/scoring", "stages/scoring/SCORES"} if name == "stages/compute.py" else set()
+            assert _score_modules(_imported(package / name)) == expected & _score_modules(_imported(package / name)), (
+                name
+            )
+    assert "stages/scoring" in _imported(package / "stages/compute.py"), "where scores are called"
+
+
+def test_built_in_plugins_that_make_no_scores_do_not_use_the_code_that_does() -> None:
+    """Their sources count in content keys, but not the code of bench that they import."""
+    apart = {"bench_similarity", "bench_training/evaluate.py", "bench_facenets/checks"}  # a metric, and commands
+    plugins = Path(bench.__file__).parent.parent / "plugins"
+    assert plugins.is_dir()
+    for file in plugins.rglob("bench_*/**/*.py"):
+        name = "/".join(file.relative_to(plugins).parts[1:])
+        if not name.startswith(tuple(apart)):
+            assert not _score_modules(_imported(file)), name
+
+
 def test_every_folder_that_decides_results_is_hashed() -> None:
     hashed = set(provenance.host_digests())
     assert {"api/context.py", "core/domain.py", "metrics/recognition.py", "stages/compute.py"} <= hashed
     assert {"engine/isolation.py", "registry/discovery.py", "store/artifacts.py"} <= hashed
     assert len(provenance.runtime_digest()) == 64
+    assert provenance.runtime_digest(scores=False) != provenance.runtime_digest()
+    for listed in provenance.SCORE_CODE:
+        assert any(name == listed or name.startswith(f"{listed}/") for name in hashed), listed
+
+
+def test_a_change_of_the_code_of_scores_leaves_other_content_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    digests = provenance.host_digests()
+
+    def with_changed(name: str) -> tuple[str, str]:
+        monkeypatch.setattr(provenance, "host_digests", lambda: {**digests, name: "0" * 64})
+        provenance.runtime_digest.cache_clear()
+        found = provenance.runtime_digest(scores=False), provenance.runtime_digest()
+        provenance.runtime_digest.cache_clear()
+        return found
+
+    scores, everything = with_changed("metrics/recognition.py"), with_changed("stages/compute.py")
+    monkeypatch.undo()
+    assert scores[0] == provenance.runtime_digest(scores=False)
+    assert scores[1] != provenance.runtime_digest()
+    assert everything[0] != provenance.runtime_digest(scores=False)
+    assert everything[1] != provenance.runtime_digest()

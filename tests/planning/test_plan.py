@@ -246,7 +246,7 @@ def test_another_plugin_source_changes_its_stages_only(
 
 def test_the_hosts_own_code_is_part_of_every_key(plan_of: PlanOf, monkeypatch: pytest.MonkeyPatch) -> None:
     before = plan_of()
-    monkeypatch.setattr("bench.planning.graph.runtime_digest", lambda: "another host")
+    monkeypatch.setattr("bench.planning.graph.runtime_digest", lambda **_: "another host")
     assert changed(before, plan_of()) == names(before)
 
 

@@ -72,7 +72,7 @@ def original(kept: dict[str, Path], inline: None, tmp_path: Path, monkeypatch: p
 @pytest.fixture
 def newer(monkeypatch: pytest.MonkeyPatch) -> None:
     """Another version of bench, which gives every stage another key."""
-    monkeypatch.setattr("bench.planning.graph.runtime_digest", lambda: "f" * 64)
+    monkeypatch.setattr("bench.planning.graph.runtime_digest", lambda **_: "f" * 64)
 
 
 @pytest.fixture
@@ -173,7 +173,7 @@ def test_a_run_with_repeats_keeps_its_figures(
     assert bench("run", tmp_path / "suite.toml", "--device", "cpu", "--out", tmp_path).exit_code == 0
     (original,) = (tmp_path / "results" / "repeated").iterdir()
     called = idle_later()
-    monkeypatch.setattr("bench.planning.graph.runtime_digest", lambda: "f" * 64)
+    monkeypatch.setattr("bench.planning.graph.runtime_digest", lambda **_: "f" * 64)
     assert bench("rescore", original, "--out", tmp_path).exit_code == 0
     new = rescored(original)
     assert called == []
@@ -496,7 +496,7 @@ def test_a_score_that_failed_is_tried_again(original: Path, monkeypatch: pytest.
         raise ArithmeticError("a metric with a mistake")
 
     with monkeypatch.context() as earlier:
-        earlier.setattr("bench.planning.graph.runtime_digest", lambda: "e" * 64)
+        earlier.setattr("bench.planning.graph.runtime_digest", lambda **_: "e" * 64)
         earlier.setattr(metrics, "psnr", broken)
         bench("rescore", "attacks")
     (wrong,) = original.parent.glob("*-rescored")

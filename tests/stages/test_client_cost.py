@@ -21,6 +21,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from bench.cli import main
 from bench.engine.scheduler import cached_result
 from bench.stages import compute
+from bench.stages.flops import FlopCounter
 from bench.store.reading import RunResults
 
 ONE = """\
@@ -79,7 +80,7 @@ def test_only_stages_that_protect_have_a_cost(computed: Run) -> None:
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode, torch.enable_grad])
 def test_convolutions_and_linear_layers_count_the_same_in_every_mode(mode: Callable[[], Any]) -> None:
     net = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(800, 5))
-    with mode(), compute._Flops() as counted:
+    with mode(), FlopCounter() as counted:
         net(torch.rand(1, 3, 10, 10))
     assert counted.total == 2 * (100 * 8 * 27 + 800 * 5)
 
@@ -87,7 +88,7 @@ def test_convolutions_and_linear_layers_count_the_same_in_every_mode(mode: Calla
 def test_an_image_that_enters_a_module_as_a_leaf_is_counted() -> None:
     conv = nn.Conv2d(3, 8, 3, padding=1).requires_grad_(False)
     face = torch.rand(1, 3, 10, 10, requires_grad=True)
-    with compute._Flops() as counted:
+    with FlopCounter() as counted:
         torch.autograd.grad(conv(face).square().sum(), face)
     assert counted.total == 2 * 2 * 100 * 8 * 27
 
@@ -97,10 +98,10 @@ def test_the_count_equals_that_of_torch() -> None:
         nn.Conv2d(3, 8, 3, stride=2, groups=1), nn.BatchNorm2d(8), nn.PReLU(), nn.Conv2d(8, 8, 3, groups=8)
     )
     totals = []
-    for counter in (compute._Flops(), FlopCounterMode(display=False)):
+    for counter in (FlopCounter(), FlopCounterMode(display=False)):
         with counter:
             net(torch.rand(2, 3, 20, 20) * 1).square().sum().backward()
-        totals.append(counter.total if isinstance(counter, compute._Flops) else counter.get_total_flops())
+        totals.append(counter.total if isinstance(counter, FlopCounter) else counter.get_total_flops())
     assert totals[0] == totals[1] > 0
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,8 @@ from bench.stages.contracts import (
     protect_checked,
     reconstruct_checked,
 )
+from bench.stages.received import LearningExamples
+from bench.stages.stage_inputs import StoredFaces
 
 
 class Doubling(torch.nn.Module):
@@ -487,9 +489,14 @@ def test_too_few_pairs_are_named() -> None:
         (torch.ones(1, 4), "got (1, 4)"),
         (torch.full((2, 4), float("inf")), "NaN or infinity"),
         (torch.tensor([[1.0, 0, 0, 0], [0, 0, 0, 0]]), "an embedding is zero"),
+        (torch.full((2, 4), 1e-30), "an embedding is zero"),
+        (torch.full((2, 4), 1e30), "an embedding is too long"),
+        (torch.ones(2, 4, dtype=torch.int64), "expected float embeddings, got torch.int64"),
+        (np.ones((2, 4), np.float32), "expected embeddings as a torch tensor, got float32 (2, 4)"),
+        (None, "expected embeddings as a torch tensor"),
     ],
 )
-def test_bad_embeddings_are_named(embeddings: torch.Tensor, fragment: str) -> None:
+def test_bad_embeddings_are_named(embeddings: Any, fragment: str) -> None:
     check_embeddings(torch.ones(2, 4), 2, 4, "model toy")
     with pytest.raises(ContractError) as caught:
         check_embeddings(embeddings, 2, 4, "model toy")
@@ -528,3 +535,41 @@ def test_images_on_demand_are_checked_when_they_are_read(given: Any) -> None:
 def test_images_on_demand_that_are_sound_pass() -> None:
     found = np.zeros((2, 3, 8, 8), np.uint8)
     assert CheckedImages(OnDemand(found), "x")[2:4] is found
+
+
+@pytest.mark.parametrize("name", ["left", "right", "same", "fold"])
+def test_columns_of_pairs_are_whole_numbers(name: str) -> None:
+    pairs = replace(some_pairs(), **{name: np.array([0.5, 1.0])})
+    with pytest.raises(
+        ContractError, match=rf"expected {name} \(n,\) as an array of whole numbers, got float64 \(2,\)"
+    ):
+        check_pairs(pairs, some_faces(), None, "toy")
+
+
+def test_people_are_whole_numbers_and_columns_have_one_axis() -> None:
+    faces = some_faces()
+    check_faces(faces, faces.images.shape[2:], "toy")
+    n = len(faces.images)
+    for changes, fragment in (
+        ({"subjects": faces.subjects + 0.5}, "expected subjects (n,) as an array of whole numbers, got float64"),
+        ({"subjects": faces.subjects.astype(str)}, "expected subjects (n,) as an array of whole numbers"),
+        ({"attributes": {"age": np.zeros((n, 2))}}, f"expected age ({n},), got float64 ({n}, 2)"),
+        ({"attributes": {"age": 3}}, f"expected age ({n},)"),
+    ):
+        with pytest.raises(ContractError) as caught:
+            check_faces(replace(faces, **changes), faces.images.shape[2:], "toy")  # type: ignore[arg-type]
+        assert fragment in str(caught.value)
+
+
+def test_an_attribute_that_the_data_set_does_not_know_is_named() -> None:
+    faces = StoredFaces(**{f.name: getattr(some_faces(), f.name) for f in fields(StoredFaces)})
+    faces = replace(faces, attributes={"age": np.arange(len(faces.images)), "gender": np.ones(len(faces.images))})
+    examples = LearningExamples(faces, None, with_images=True, labelled=True, plugin="attack toy")  # type: ignore[arg-type]
+    assert examples.attributes["age"].tolist() == list(range(len(faces.images)))
+    assert ("beard" in examples.attributes, examples.attributes.get("beard")) == (False, None)
+    with pytest.raises(ContractError) as caught:
+        examples.attributes["beard"]
+    assert str(caught.value) == (
+        "attack toy requested examples.attributes['beard']; the faces that it learns from have these attributes: age, "
+        "gender. Learn those, or set auxiliary to a data set that has 'beard'"
+    )

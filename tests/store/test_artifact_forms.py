@@ -10,8 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from bench.store.artifact_forms import check_score, read_input
+from bench.store.artifact_forms import read_input
 from bench.store.artifacts import Artifact, Cache, DamagedError
+from bench.store.score_form import check_score
 
 KEY = "ab" + "0" * 62
 IMAGES = np.zeros((4, 3, 8, 8), np.uint8)

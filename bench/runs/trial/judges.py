@@ -10,7 +10,7 @@ import torch
 from bench.core.domain import Cell, Component
 from bench.runs.trial.faces import Pixels
 from bench.runs.trial.setting import TrialSetting
-from bench.stages import contracts
+from bench.stages.embedding import embedded
 from bench.stages.stage_inputs import Job, build, network
 from bench.stages.verification import Calibration, calibrated
 
@@ -62,12 +62,10 @@ def cosine(job: Job, model: Component, first: Pixels, second: Pixels) -> float:
     """Return the cosine of the embeddings of two pictures by a model."""
     net = network(model, job.device)
     with torch.inference_mode():
-        found = net(job.to_float(np.stack([first, second])))
-    contracts.check_embeddings(found, 2, build(model).embedding_size, f"model {model.label}")
-    return cosine_of(found)
+        images = job.to_float(np.stack([first, second]))
+        return cosine_of(embedded(net, images, build(model).embedding_size, f"model {model.label}"))
 
 
 def cosine_of(embeddings: torch.Tensor) -> float:
-    """Return the cosine of two embeddings ``(2, d)``."""
-    unit = torch.nn.functional.normalize(embeddings.float(), dim=1)
-    return float((unit[0] * unit[1]).sum())
+    """Return the cosine of two unit embeddings ``(2, d)``."""
+    return float((embeddings[0] * embeddings[1]).sum())
