@@ -71,6 +71,14 @@ def badge_key(component: Component | ComponentRecord) -> str:
     return f"{component.kind} {component.name}"
 
 
+def badges_of(components: Iterable[Component]) -> str:
+    """Return as JSON, for each component that does not come with bench, its badge: the version of the kit and the
+    digest of the code that passed its checks; null for one without a badge."""
+    kits = {c: badge_of(c) for c in components if c.origin.distribution != DISTRIBUTION}
+    found = {badge_key(c): f"kit {kit}, code {code_digest(c)}" if kit else None for c, kit in kits.items()}
+    return json.dumps(found, sort_keys=True)
+
+
 def unchecked(records: Iterable[RunRecord]) -> str | None:
     """Return in one sentence which plugins of runs had no badge; None if all had one, or if a run did not record it.
 

@@ -15,6 +15,7 @@ from bench.api.hookspecs import Model
 from bench.core.domain import Cell, Component, Origin, Outcome
 from bench.core.text import set_label
 from bench.registry.discovery import Registry
+from bench.store.badges import badges_of
 from bench.store.schema import _COUNT, _FLAG, _TEXT
 
 _NONE: Mapping[str, str] = MappingProxyType({})
@@ -63,6 +64,7 @@ def cell_row(outcome: Outcome, registry: Registry, unstable: Mapping[str, str] =
         "repeat": cell.repeat,
         "pairs": cell.pairs,
         "kappa": cell.kappa,
+        "badges": badges_of(component for _, component in cell.roles),
         "unstable": _joined(unstable, outcome.protect),
         "attack_unstable": _joined(unstable, outcome.attacks),
         "threat": cell.threat,

@@ -40,7 +40,7 @@ CELLS = pa.schema(
         ("repeat", _COUNT),
         ("pairs", _COUNT),
         ("kappa", _NUMBER),
-        *((name, _TEXT) for name in ("unstable", "attack_unstable")),
+        *((name, _TEXT) for name in ("badges", "unstable", "attack_unstable")),
         *((name, _TEXT) for name in ("threat", "status", "reason", "failed_stage", "traceback", "log")),
         ("batch", _COUNT),
         ("seconds", _NUMBER),

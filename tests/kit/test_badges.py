@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bench.core.domain import Component, Origin
-from bench.store.badges import KIT, badge_key, badge_of, code_digest, remove_badge, unchecked, write_badge
+from bench.store.badges import KIT, badge_key, badge_of, badges_of, code_digest, remove_badge, unchecked, write_badge
 from bench.store.run_record import RunRecord, SuiteRecord, component_record
 
 ORIGIN = Origin(distribution="mine", version="1", package="mine", digest="d", libraries={"other": "2"})
@@ -51,3 +52,11 @@ def test_plugins_of_others_without_a_badge_are_named() -> None:
     assert unchecked([of(nothing, DARK, built_in)]) == "not checked with bench check before this run: Dark"
     assert unchecked([of({badge_key(DARK): KIT}, DARK)]) is None
     assert unchecked([of(None, DARK)]) is None
+
+
+def test_rows_hold_the_badges_of_the_plugins_of_others() -> None:
+    built_in = replace(DARK, name="noise", label="noise", origin=replace(ORIGIN, distribution="face-privacy-bench"))
+    assert json.loads(badges_of([DARK, built_in])) == {"defense dark": None}
+    write_badge(DARK)
+    assert json.loads(badges_of([DARK, built_in])) == {"defense dark": f"kit {KIT}, code {code_digest(DARK)}"}
+    assert badges_of([built_in]) == "{}"

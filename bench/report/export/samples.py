@@ -32,7 +32,7 @@ _OF_UPLOAD = (
     *("table", "dataset_stands_in_for", "defense_params", "authorised_stand_in_for", "upload", "pairs", "unstable"),
 )
 _OF_CELL = (
-    *(*_OF_UPLOAD, "attack_unstable", "outputs", "budget", "knowledge", "leaky", "evaluated_stands_in_for"),
+    *(*_OF_UPLOAD, "badges", "attack_unstable", "outputs", "budget", "knowledge", "leaky", "evaluated_stands_in_for"),
     *("role", "kappa", "threat", "threshold_note"),
 )
 _CHECK = "self_check"  # The column that marks the rows of attackers that are broken or weak.
