@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from simulation_bars import too_many
 
 from bench.analysis.chance_tests import LEVEL, AgainstChance, beyond_chance
-from bench.analysis.link_chance import auc_by_chance, linked_by_chance
+from bench.analysis.link_chance import auc_by_chance, linked_by_chance, second_people
 from bench.analysis.pooling import Floats, Pool, SampleScores
 from bench.analysis.sample_values import linked, numbers
 from bench.metrics.linkage import pair_auc
@@ -31,7 +31,7 @@ from bench.stages.partners import other_pairs
 
 PAIRS = (208, 416, 832)
 ATTACKERS = 4
-GROUPS = {"gender": 2, "age": 4}  # How many groups each attribute makes.
+GROUPS = {"gender": 2, "age": 4, "appearance": 4}  # How many groups each attribute makes.
 VIEWS = (0.0, 1.0, 3.0)  # What a linker sees of the groups, in standard deviations of its scores.
 LEAKS = (0.05, 0.1, 0.2)  # Shares of people whom the first attacker recognises.
 _COMMON = 0.7  # The correlation of attackers.
@@ -58,14 +58,15 @@ class Scene:
 
     @property
     def barred(self) -> bool:
-        """True if an alarm is false: nobody is recognised, and everything that is seen is known of enough pairs."""
-        return not self.leak and tuple(self.groups) == tuple(self.known) == ("gender",)
+        """True if an alarm is false: nobody is recognised, and everything that is seen is known."""
+        return not self.leak and tuple(self.groups) == tuple(self.known)
 
 
 SCENES = (
     *(Scene(view=view) for view in VIEWS),
     *(Scene(leak=leak) for leak in LEAKS),
-    *(Scene(groups=("gender", "age"), known=("gender", "age"), view=view) for view in VIEWS[1:]),
+    *(Scene(groups=of, known=of, view=view) for of in (tuple(GROUPS)[:2], tuple(GROUPS)) for view in VIEWS[1:]),
+    *(Scene(groups=tuple(GROUPS), known=tuple(GROUPS), leak=leak) for leak in LEAKS),
     Scene(known=()),
 )
 
@@ -75,9 +76,13 @@ def family(rng: np.random.Generator, pairs: int, scene: Scene) -> Iterator[Again
     same, left = np.arange(pairs) % 2 == 0, np.arange(pairs)
     right = np.where(same, left, left + pairs)
     groups = {name: rng.integers(0, number, 2 * pairs) for name, number in GROUPS.items()}
-    partner = other_pairs(left, right, rng.permutation(pairs))
+    order = rng.permutation(pairs)
+    partner = alike = other_pairs(left, right, order)
+    if scene.known:
+        known = np.stack([groups[name] for name in scene.known], axis=1)
+        alike = other_pairs(left, right, order, (known[left], known[right]))
     rows, cell = _known_people({name: groups[name] for name in scene.known}), SimpleNamespace(dataset="set")
-    common = rng.standard_normal((2, pairs))
+    common = rng.standard_normal((3, pairs))
     recognised = same & (rng.random(pairs) < scene.leak)
 
     def seen(first: Any, second: Any, noise: Floats) -> Floats:
@@ -86,7 +91,7 @@ def family(rng: np.random.Generator, pairs: int, scene: Scene) -> Iterator[Again
 
     first, second = np.triu_indices(_CALIBRATION, 1)
     for attacker in range(ATTACKERS):
-        noise = np.sqrt(_COMMON) * common + np.sqrt(1 - _COMMON) * rng.standard_normal((2, pairs))
+        noise = np.sqrt(_COMMON) * common + np.sqrt(1 - _COMMON) * rng.standard_normal((3, pairs))
         score = seen(left, right, noise[0])
         if attacker == 0:
             score = np.where(recognised, score + 6, score)
@@ -97,12 +102,16 @@ def family(rng: np.random.Generator, pairs: int, scene: Scene) -> Iterator[Again
                 "same": same,
                 "score": score,
                 "permuted": seen(left, right[partner], noise[1]),
+                "alike": seen(left, right[alike], noise[2]) if scene.known else np.nan,
+                "alike_subject": right[alike] if scene.known else np.nan,
                 "kappa": threshold_at_fmr(seen(first, second, rng.standard_normal(len(first))), FMR),
                 "auc": np.where(same, pair_auc(score, score[~same]), np.nan),
             }
         )
-        yield _compared(table, linked(table), linked_by_chance(rows, cell, table), share=True)  # type: ignore[arg-type]
-        yield _compared(table, numbers(table, "auc"), auc_by_chance(rows, cell, table), share=False)  # type: ignore[arg-type]
+        of: Any = rows, cell, table
+        whom = second_people(*of)
+        yield _compared(table, whom, linked(table), linked_by_chance(*of), share=True)
+        yield _compared(table, whom, numbers(table, "auc"), auc_by_chance(*of), share=False)
 
 
 def _known_people(groups: Mapping[str, NDArray[np.int64]]) -> Any:
@@ -111,12 +120,14 @@ def _known_people(groups: Mapping[str, NDArray[np.int64]]) -> Any:
     return SimpleNamespace(conclusions={"labels": labels})
 
 
-def _compared(table: pd.DataFrame, found: Floats | None, chance: Floats | None, *, share: bool) -> AgainstChance:
+def _compared(
+    table: pd.DataFrame, second: NDArray[Any], found: Floats | None, chance: Floats | None, *, share: bool
+) -> AgainstChance:
     left, right = (table[f"{side}_subject"].to_numpy() for side in ("left", "right"))
     assert found is not None
     assert chance is not None
-    pools = [Pool([SampleScores(values, left, "set", right)]) for values in (found, chance)]
-    return AgainstChance(found=pools[0], chance=pools[1], share=share, sampled=share)
+    one, other = (Pool([SampleScores(*side)]) for side in ((found, left, "set", right), (chance, left, "set", second)))
+    return AgainstChance(found=one, chance=other, share=share, sampled=share)
 
 
 def alarms(pairs: int, repeats: int, scene: Scene, seed: int = 0) -> float:

@@ -221,8 +221,9 @@ SECTIONS: Mapping[str, Callable[[int], tuple[list[str], bool]]] = {
     "comparisons": _lines_of("comparisons", "comparison_lines"),
     "groups": _lines_of("group_gaps", "gap_lines"),
     "links": _lines_of("grouped_links", "link_lines"),
+    "choice": _lines_of("best_of_ways", "choice_lines"),
 }
-# Measured seconds of one core per repeat; of the last four, whose number of repeats has a floor, per repeat beyond it.
+# Measured seconds of one core per repeat; of those with a floor of repeats, per repeat beyond it.
 SECONDS: Mapping[str, float] = {
     "coverage": 0.33,
     "repeats": 0.4,
@@ -230,8 +231,9 @@ SECONDS: Mapping[str, float] = {
     "comparisons": 7.5 / 5,
     "groups": 2.5 / 5,
     "links": 0.8 / 5,
+    "choice": 0.06,
 }
-FLOOR = 500  # The fewest repeats of the last three.
+FLOOR = 500  # The fewest repeats of some.
 
 
 def estimated_minutes(sections: Sequence[str], repeats: int) -> int:

@@ -212,8 +212,9 @@ def _of_attributes(
 
 def _of_links(*, scores: Callable[[Rows, CellRow, pd.DataFrame], Floats | None], **about: Any) -> SampleMetric:
     """Build a metric of pairs of two uploads."""
-    found = sample_values.of_links(scores)
-    better = "" if about.get("chance") else "lower"
+    chance = about.get("chance", False)
+    found = sample_values.of_links(scores, link_chance.second_people if chance else sample_values.right_people)
+    better = "" if chance else "lower"
     about |= {"better": better, "outputs": LINKED, "missing": "the attack links no uploads", "bounds": (0.0, 1.0)}
     return SampleMetric(scores=found, table="links", by=("cell",), **about)
 
@@ -312,9 +313,9 @@ _TRADEOFF = (
         bounds=_FROM_ZERO,
     ),
 )
-_OF_CHANCE = ("score", "permuted", "same", "left_subject", "right_subject")
+_OF_CHANCE = ("score", "alike", "alike_subject", "permuted", "same", "left_subject", "right_subject")
 _DIFFERENT = (
-    "pairs of different people in the same known groups, such as gender; where fewer than "
+    "first uploads with a second one of somebody else in the same known groups, such as gender; where fewer than "
     f"{link_chance.FEWEST} such pairs are known, of all pairs if the second upload of each is that of another pair."
 )
 _LINKS = (

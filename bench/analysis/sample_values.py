@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from bench.analysis.cells import CellRow
 from bench.analysis.pooling import Floats, SampleScores
@@ -182,19 +183,27 @@ def of_attribute(attribute: str, column: Literal["value", "permuted", "excess", 
     return of
 
 
-def of_links(values: Callable[[Rows, CellRow, pd.DataFrame], Floats | None]) -> ScoreFunction:
+def of_links(
+    values: Callable[[Rows, CellRow, pd.DataFrame], Floats | None],
+    second: Callable[[Rows, CellRow, pd.DataFrame], NDArray[Any]],
+) -> ScoreFunction:
     """Turn a function of a cell and the rows of its pairs of two uploads into a score function. A score belongs to both
-    people."""
+    people, of whom ``second`` returns the other one."""
 
     def of(rows: Rows, cell: CellRow, at: OperatingPoint) -> SampleScores | None:
         table = rows.links_of(cell)
         found = None if table.empty else values(rows, cell, table)
         if found is None or np.isnan(found).all():
             return None
-        left, right = (table[f"{side}_subject"].to_numpy() for side in ("left", "right"))
+        left, right = table["left_subject"].to_numpy(), second(rows, cell, table)
         return SampleScores(found, left, cell.people_of, right, cell.repeat, rows.repeats_of(cell))
 
     return of
+
+
+def right_people(rows: Rows, cell: CellRow, table: pd.DataFrame) -> NDArray[Any]:
+    """Return the person of the right upload of each pair."""
+    return table["right_subject"].to_numpy()
 
 
 def linked(table: pd.DataFrame) -> Floats | None:

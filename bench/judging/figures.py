@@ -2,14 +2,15 @@
 preprocessings.
 
 Each preprocessing is tried with each alignment. The best for the adversary is chosen on the same photos, which makes
-its share a little too high rather than too low: it answers how bad it can get, not what one adversary will get.
+its share a little too high rather than too low: it answers how bad it can get, not what one adversary will get. Its
+interval, and the chance of so large a share, are corrected for this choice (`bench.judging.choice`).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from bench.judging.choice import best_interval, by_chance, effective_photos
 from bench.judging.preprocessing import AS_RECEIVED
 from bench.judging.scoring import OTHER_PICTURE, OWN_PICTURE
 from bench.metrics.clustering import pair_interval
@@ -27,12 +29,13 @@ Cluster = NDArray[np.int64]
 @dataclass(frozen=True, kw_only=True)
 class Share:
     """A share of ``n`` samples of ``people`` people: its value in [0, 1] and its 95 % interval, which holds for people
-    as clusters; None if nothing is known about it."""
+    as clusters; None if nothing is known about it. ``effective`` is the number of samples that count as independent."""
 
     value: float
     n: int
     people: int
     interval: tuple[float, float] | None
+    effective: float
 
     @property
     def count(self) -> int:
@@ -70,6 +73,30 @@ class PreprocessingFigures:
     kappa_adversary: float | None
 
 
+_CHANCE = {
+    "service": "strangers_service",
+    "adversary": "strangers_adversary",
+    "first": "first_chance",
+    "first_other": "first_other_chance",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Best:
+    """The largest share of some name that one of ``ways`` preprocessings has, and which one, ``found``.
+
+    The interval of ``share`` is corrected for the choice. ``chance`` is the mean share that chance gives after this
+    preprocessing, and ``by_chance`` at most how probable it is that chance alone makes the best of all as large; None
+    where this is not known, as of a single person.
+    """
+
+    found: PreprocessingFigures
+    share: Share
+    ways: int
+    chance: float | None
+    by_chance: float | None
+
+
 @dataclass(frozen=True, kw_only=True)
 class JudgeFigures:
     """What one judge finds: all preprocessings, in the order in which they were tried, and how thresholds were set."""
@@ -97,10 +124,29 @@ class JudgeFigures:
         """The protected pictures as they are, with the faces that are found in them."""
         return self.preprocessings[0]
 
-    def best(self, what: str) -> PreprocessingFigures | None:
+    def best(self, what: str) -> Best | None:
         """Return the first preprocessing with the largest share of some name; None if none has this share."""
-        having = [one for one in self.preprocessings if getattr(one, what) is not None]
-        return max(having, key=lambda one: getattr(one, what).value, default=None)
+        shares: list[tuple[PreprocessingFigures, Share]] = [(p, getattr(p, what)) for p in self.preprocessings]
+        known = [(tried, share) for tried, share in shares if share is not None]
+        if not known:
+            return None
+        found, share = max(known, key=lambda one: one[1].value)
+        ways, chance = len(known), getattr(found, _CHANCE[what]) if what in _CHANCE else None
+        if share.interval is None:
+            return Best(found=found, share=share, ways=ways, chance=chance, by_chance=None)
+        size = share.value, share.effective
+        return Best(
+            found=found,
+            share=replace(share, interval=best_interval(*size, ways)),
+            ways=ways,
+            chance=chance,
+            by_chance=None if chance is None else by_chance(*size, self._least(what, chance), ways),
+        )
+
+    def _least(self, what: str, chance: float) -> float:
+        """Return what chance gives at least: strangers match with the false match rate that a threshold is set for,
+        even if none did here."""
+        return chance if what.startswith("first") else max(chance, self.fmr)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,7 +218,13 @@ def _matched(table: pd.DataFrame, threshold: str) -> Share | None:
 def _share(hits: pd.Series[Any], table: pd.DataFrame) -> Share:
     clusters, values = _clusters(table), hits.to_numpy(np.float64)
     interval = pair_interval(values, clusters, share=True)
-    return Share(value=float(values.mean()), n=len(values), people=len(np.unique(clusters)), interval=interval)
+    return Share(
+        value=float(values.mean()),
+        n=len(values),
+        people=len(np.unique(clusters)),
+        interval=interval,
+        effective=effective_photos(clusters),
+    )
 
 
 def _clusters(table: pd.DataFrame) -> Cluster:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from bench.core.text import plural
-from bench.judging.figures import JudgeFigures, PreprocessingFigures, Share, Visibility
+from bench.judging.choice import ERROR
+from bench.judging.figures import Best, JudgeFigures, PreprocessingFigures, Share, Visibility
 from bench.judging.judges import STAND_IN
 from bench.judging.pictures import GIVEN, ORIGINAL, OWN, LeftOut
 from bench.judging.preprocessing import AS_RECEIVED
@@ -21,7 +22,8 @@ LOWER_BOUND = (
 )
 CHOSEN_HERE = (
     "The best preprocessing was chosen on these very photos, which is optimistic for the adversary: on other photos "
-    "its figures would rather be lower."
+    "its figures would rather be lower. Its interval, and how often chance alone gives as much, are corrected for the "
+    "choice among all that were tried."
 )
 _NAMES = {"psnr": "PSNR", "ssim": "SSIM", "lpips": "LPIPS"}
 _ENOUGH = 0.5  # A share of strangers that is larger than this times the share of photos is no recognition of anybody.
@@ -81,23 +83,23 @@ def verdict(figures: JudgeFigures, *, known: bool, reason: str) -> Iterator[str]
     if figures.stand_in:
         yield f"WARNING: {figures.judge} was {STAND_IN}."
     photos, best, received = photos_of(figures, known=known), figures.best("service"), figures.received
-    if best is None or best.service is None:
+    if best is None:
         yield f"Whether photos match their originals cannot be said: {reason}."
     else:
         yield (
-            f"Of {photos}, {count_of(best.service)} still match their original for this network after the best of "
-            f"{tried(figures)} ({preprocessing_of(best)}), at an FMR of {rate(figures.fmr)}"
+            f"Of {photos}, {count_of(best.share)} still match their original for this network after the best of "
+            f"{tried(figures)} ({preprocessing_of(best.found)}), at an FMR of {rate(figures.fmr)}"
             f"{_as_received(received)}. The threshold was set on {plural(figures.service_people, 'person', 'people')} "
             f"({figures.service_impostors:,} pairs of strangers, of new ones about {percent(figures.expected_fmr)} "
-            f"match); {_strangers(best.strangers_service)}."
+            f"match); {_strangers(best.chance)}{_chance_of(best)}."
         )
-        yield from _no_recognition(best.service, best.strangers_service)
+        yield from _no_recognition(best.share, best.chance)
     adversary = figures.best("adversary")
-    if adversary is not None and adversary.adversary is not None:
+    if adversary is not None:
         yield (
             f"For an adversary who sets his threshold on protected pictures of other people, at the same FMR: "
-            f"{count_of(adversary.adversary)} of {adversary.adversary.n} ({preprocessing_of(adversary)}); "
-            f"{_strangers(adversary.strangers_adversary)}."
+            f"{count_of(adversary.share)} of {adversary.share.n} ({preprocessing_of(adversary.found)}); "
+            f"{_strangers(adversary.chance)}{_chance_of(adversary)}."
         )
     yield from _others(figures)
     yield from _first(figures)
@@ -115,6 +117,15 @@ def _strangers(share: float | None) -> str:
     return f"of pairs with a stranger, {percent(share)} match"
 
 
+def _chance_of(best: Best) -> str:
+    """Return how often chance alone would give the best of all preprocessings so many; empty if it is not known."""
+    if best.by_chance is None:
+        return ""
+    beyond = "" if best.by_chance <= ERROR else ", so that this is no more than chance gives"
+    often = "less than 0.1 %" if best.by_chance < 0.001 else f"up to {percent(best.by_chance)}"
+    return f"; chance alone makes the best of {best.ways} as large in {often} of cases{beyond}"
+
+
 def _no_recognition(share: Share, strangers: float | None) -> Iterator[str]:
     if strangers is not None and share.value and strangers > _ENOUGH * share.value:
         yield (
@@ -126,12 +137,11 @@ def _no_recognition(share: Share, strangers: float | None) -> Iterator[str]:
 def _others(figures: JudgeFigures) -> Iterator[str]:
     """Yield what is said about other photos of the same person."""
     best = figures.best("other_adversary") or figures.best("other_service")
-    share = None if best is None else best.other_adversary or best.other_service
-    if best is not None and share is not None:
-        whose = "the adversary's" if best.other_adversary is not None else "the service's"
+    if best is not None:
+        whose = "the adversary's" if best.found.other_adversary is not None else "the service's"
         yield (
-            f"Another photo of the same person is matched in {share_of(share)} pairs at {whose} threshold "
-            f"({preprocessing_of(best)})."
+            f"Another photo of the same person is matched in {share_of(best.share)} pairs at {whose} threshold "
+            f"({preprocessing_of(best.found)})."
         )
 
 
@@ -139,17 +149,17 @@ def _first(figures: JudgeFigures) -> Iterator[str]:
     """Yield what is said about identification, which needs no threshold."""
     best = figures.best("first")
     if best is not None:
-        chance = best.first_chance * figures.photos
+        chance = best.found.first_chance * figures.photos
         yield (
-            f"Searched among all originals, the right one comes first for {count_of(best.first)} of {best.first.n} "
-            f"({preprocessing_of(best)}), for {count_of(figures.received.first)} as received; by chance it would be "
-            f"{chance:.1f}."
+            f"Searched among all originals, the right one comes first for {count_of(best.share)} of {best.share.n} "
+            f"({preprocessing_of(best.found)}), for {count_of(figures.received.first)} as received; by chance it would "
+            f"be {chance:.1f}{_chance_of(best)}."
         )
     other = figures.best("first_other")
-    if other is not None and other.first_other is not None:
+    if other is not None:
         yield (
-            f"Without the very photo that was protected, the person comes first in {share_of(other.first_other)} "
-            f"({preprocessing_of(other)}); by chance {percent(other.first_other_chance)}."
+            f"Without the very photo that was protected, the person comes first in {share_of(other.share)} "
+            f"({preprocessing_of(other.found)}); by chance {percent(other.chance)}{_chance_of(other)}."
         )
 
 

@@ -54,6 +54,12 @@ def by_gender(table: pd.DataFrame) -> np.ndarray:
     return (left == right).to_numpy(float)
 
 
+def paired(table: pd.DataFrame) -> None:
+    """Give each first upload a partner two people on, who has the other gender for the last of every four."""
+    table["alike_subject"] = (table["pair"] // 4 * 4 + np.array([1, 0, 3, 0])[table["pair"] % 4]) % PAIRS
+    table["alike"] = (table["left_subject"].map(gender) == table["alike_subject"].map(gender)).astype(float)
+
+
 def by_identity(table: pd.DataFrame) -> np.ndarray:
     return table["same"].to_numpy(float) + np.linspace(0, 0.1, len(table))
 
@@ -70,6 +76,34 @@ def test_a_linker_that_knows_only_gender_is_at_chance(tmp_path: Path) -> None:
     assert found(rows, "link-match", "link-match-chance") == [1.0, 1.0]
     attacks, _ = tried_attacks(rows, [c for c in rows.cells if c.outputs == "links" and c.defense == "A"])
     assert attacks[0].leaks is False
+
+
+def test_partners_of_the_same_groups_are_the_chance_where_rows_have_them(tmp_path: Path) -> None:
+    """120 of 160 partners have the same gender, and all of them score 1: above half of the pairs of different people,
+    and equal to the other half. The people are those of these partners, and the others are left out and counted."""
+    rows = linked_run(tmp_path, by_gender)
+    rows = Rows(rewritten(rows.results, links=paired))
+    assert found(rows, "link-auc", "link-auc-chance") == [0.75, 0.75]
+    assert found(rows, "link-match", "link-match-chance") == [1.0, 1.0]
+    cell = next(c for c in rows.cells if c.outputs == "links" and c.defense == "A")
+    chosen = chance_pairs(rows, cell, rows.links_of(cell))
+    assert (chosen.column, chosen.groups, int(chosen.pairs.sum()), chosen.alone) == ("alike", ["gender"], 120, 40)
+    assert chosen.second.tolist()[:4] == [1, 0, 3, 0]
+    assert in_words(rows, [cell]) == (
+        "Chance: two people of the same gender (120 pairs; without 40 of people who share these with nobody)."
+    )
+
+
+def test_a_linker_that_knows_the_identity_is_beyond_its_partners(tmp_path: Path) -> None:
+    rows = linked_run(tmp_path, by_identity)
+
+    def apart(table: pd.DataFrame) -> None:
+        paired(table)
+        table["alike"] = np.linspace(0, 0.1, len(table))
+
+    rows = Rows(rewritten(rows.results, links=apart))
+    assert found(rows, "link-match", "link-match-chance") == [1.0, 0.0]
+    assert [e.leaking for e in recommend(rows).entries if e.name == "A"] == [["linkage"]]
 
 
 def test_without_known_groups_it_is_beyond_permuted_pairs(tmp_path: Path) -> None:
@@ -125,3 +159,5 @@ def test_simulated_false_alarms_and_power_of_links() -> None:
     assert links.alarms(208, 60, links.Scene(view=3.0)) <= 0.1
     assert links.alarms(208, 20, links.Scene(view=1.0, leak=0.4)) >= 0.9
     assert links.alarms(208, 20, links.Scene(view=3.0, known=())) >= 0.9
+    every = tuple(links.GROUPS)
+    assert links.alarms(208, 60, links.Scene(groups=every, known=every, view=3.0)) <= 0.1

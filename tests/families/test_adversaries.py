@@ -318,6 +318,7 @@ def test_links_are_scored_pair_by_pair_of_two_uploads(computed_of: ComputedOf) -
 
 
 def test_attacks_that_link_have_their_metrics_and_table(families_run: Any) -> None:
+    from bench.analysis.link_chance import chance_pairs
     from bench.analysis.measures import measure
     from bench.analysis.tables import build
 
@@ -330,9 +331,12 @@ def test_attacks_that_link_have_their_metrics_and_table(families_run: Any) -> No
     assert match.value == pytest.approx((genuine["score"] > genuine["kappa"]).mean())
     assert match.n == len(genuine) == 20
     chance = measure(rows, cells, "link-match-chance")
-    permuted = table[table["permuted"].notna()]  # Of all pairs: none of them shows one person.
-    assert chance.value == pytest.approx((permuted["permuted"] > permuted["kappa"]).mean())
-    assert chance.n == len(permuted) > match.n
+    alike = chance_pairs(rows, cells[0], table)
+    assert (alike.column, bool(alike.groups)) == ("alike", True)
+    own = table[alike.pairs]  # Of all pairs: none of them shows one person.
+    assert (own["alike_subject"] != own["left_subject"]).all()
+    assert chance.value == pytest.approx((own["alike"] > own["kappa"]).mean())
+    assert chance.n == len(own) > match.n
     (found,) = build(rows, "linkage")
     (row,) = found.groups[0].rows
     assert row.label == "noisy, linkage with toy-b"

@@ -20,7 +20,7 @@ from PIL import Image
 from support import TESTS
 
 from bench.core.domain import Component, Origin
-from bench.judging import figures, judgement, scoring, words
+from bench.judging import choice, figures, judgement, scoring, words
 from bench.judging.judgement import Judgement, Wanted, write_rows
 from bench.judging.judges import Judge
 from bench.judging.pictures import JudgedPictures, LeftOut, PhotoPeople
@@ -108,13 +108,14 @@ def test_nothing_protected_matches_and_a_constant_is_at_chance(scored: Callable[
     (found,) = figures.judged(scored(photos(blank)).rows)
     best = found.best("first")
     assert best is not None
-    assert best.first.value <= 0.05
+    assert best.share.value <= 0.05
+    assert best.by_chance is not None
+    assert best.by_chance > 0.05
     assert found.received.first_chance == pytest.approx(1 / PEOPLE)
     adversary = found.best("adversary")
     assert adversary is not None
-    assert adversary.adversary is not None
-    assert adversary.adversary.value < 0.35
-    assert adversary.strangers_adversary == pytest.approx(0.1, abs=0.06)
+    assert adversary.share.value < 0.35
+    assert adversary.chance == pytest.approx(0.1, abs=0.06)
 
 
 def test_figures_come_from_the_rows_alone(scored: Callable[..., Scores]) -> None:
@@ -134,7 +135,11 @@ def test_figures_come_from_the_rows_alone(scored: Callable[..., Scores]) -> None
     assert found.received.service.count == 35  # A photo without a face matches nothing, and counts.
     best = found.best("service")
     assert best is not None
-    assert best.alignment == "original"
+    assert best.found.alignment == "original"
+    assert best.ways == 2 * len(PREPROCESSINGS)
+    assert best.by_chance is not None
+    assert best.by_chance < 1e-6
+    assert best.share.interval == choice.best_interval(1.0, PEOPLE, best.ways)
 
 
 def test_people_are_clusters_and_unknown_people_are_photos(scored: Callable[..., Scores]) -> None:
@@ -176,11 +181,14 @@ def test_a_recogniser_that_guesses_is_refused(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_strangers_who_match_as_often_are_said_to_be_no_recognition() -> None:
-    share = figures.Share(value=0.9, n=10, people=10, interval=(0.6, 1.0))
+    share = figures.Share(value=0.9, n=10, people=10, interval=(0.6, 1.0), effective=10)
     assert list(words._no_recognition(share, 0.8))
     assert not list(words._no_recognition(share, 0.01))
     assert words.count_of(share) == "9 (95 %: 6 to 10)"
-    assert words.count_of(figures.Share(value=1.0, n=3, people=1, interval=None)) == "3 (no interval: 1 person)"
+    assert (
+        words.count_of(figures.Share(value=1.0, n=3, people=1, interval=None, effective=1))
+        == "3 (no interval: 1 person)"
+    )
 
 
 def test_the_verdict_and_the_page_state_n_and_faces_that_are_lost(scored: Callable[..., Scores]) -> None:

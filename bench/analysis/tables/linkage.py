@@ -14,8 +14,8 @@ _CAPTION = (
     "Pairs of two uploads, both protected. Link AUC: the share of pairs of different people that score lower than a "
     "pair of one person; half of them where the scores say nothing. Linked: pairs of one person above the threshold "
     "that the adversary sets on pairs of other people. Chance is what a linker finds that knows only the groups of "
-    "people, such as gender: pairs of different people in the same groups, or where too few of them are known "
-    "permuted pairs, in which the second upload is that of another pair."
+    "people, such as gender: each first upload with one of somebody else in the same groups, or where too few of them "
+    "are known permuted pairs, in which the second upload is that of another pair."
 )
 
 
