@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -10,10 +12,14 @@ import click
 
 from bench.cli import completion, options
 from bench.cli.terminal import say
-from bench.core.errors import BenchError, error_text
+from bench.core.errors import BenchError, PluginError, error_text
+from bench.core.packages import DISTRIBUTION
+from bench.core.text import one_line, shortened, shortened_message
 
 if TYPE_CHECKING:
     from bench.runs.trial.kinds import Tried
+
+_LONGEST = 1500  # characters of what a plugin says
 
 
 @click.command("try")
@@ -77,8 +83,9 @@ def try_(
     require_own(target, force=force)
     request = TrialRequest(table=table, defense=given, picture=picture, seed=seed, device=device, trust=trust)
     try:
-        tried = try_component(request, lambda text: say(f"computing: {text}", err=True))
-    except BenchError:
+        tried = try_component(request, lambda text: say(f"computing: {one_line(text)}", err=True))
+    except BenchError as error:
+        _require_own_words(error, f"bench try {name}")
         raise
     except (Exception, SystemExit) as error:
         _report_exception(error, f"bench try {name}", debug=pdb)
@@ -86,7 +93,7 @@ def try_(
     _show(name, seed, tried)
     if tried.pictures:
         write_panel(target, list(tried.pictures.values()))
-        say(f"picture: {target} ({' | '.join(tried.pictures)})")
+        say(f"picture: {one_line(str(target))} ({' | '.join(tried.pictures)})")
     say(f"One face proves nothing. What measures: {tried.measure}")
 
 
@@ -106,7 +113,7 @@ def _show(name: str, seed: int, tried: Tried) -> None:
         if not tried.face.bundled:
             say("  these judges learnt from generated faces: what they say of a photograph means little")
     for line in tried.lines:
-        say(f"  {line}")
+        say(f"  {_on_one_line(line)}")
 
 
 def _show_judgements(tried: Tried) -> None:
@@ -120,7 +127,7 @@ def _show_judgements(tried: Tried) -> None:
     for row in rows:
         left = (cell.ljust(width) for cell, width in zip(row[:2], widths[:2], strict=True))
         right = (cell.rjust(width) for cell, width in zip(row[2:], widths[2:], strict=True))
-        say(f"  {'  '.join((*left, *right))}")
+        say(f"  {one_line('  '.join((*left, *right)))}")
     threshold = judgements[0].threshold
     say(f"  cosine: of the embeddings of {tried.compared}; above the threshold, the judge takes both for one person")
     say(
@@ -144,36 +151,78 @@ def _report_exception(error: BaseException, where: str, *, debug: bool) -> None:
         say(f"Error: {where}: the debugger was left; nothing was written", err=True)
         return
     origin, found = _plugin_traceback(error)
-    if found is None:
+    if origin is None or found is None:
         raise error
     frame = traceback.extract_tb(found)[0]
     say(
-        f"Error: {where}: expected a result, found an exception in the code of {origin}, in {frame.name}() at "
-        f"{frame.filename}:{frame.lineno}: {error_text(error)}",
+        f"Error: {where}: expected a result, found an exception in the code of {origin.words}, in {frame.name}() at "
+        f"{frame.filename}:{frame.lineno}: {_on_one_line(error_text(error))}",
         err=True,
     )
-    for line in "".join(traceback.format_exception(error.with_traceback(found))).splitlines():
-        say(line, err=True)
+    shown = "".join(traceback.format_exception(error.with_traceback(found)))
+    for line in shortened_message(shown.rstrip("\n")).split("\n"):
+        say(f"  {one_line(line)}", err=True)  # Indented, no line of it looks like one of bench.
     if debug:
         import pdb
 
         pdb.post_mortem(found)
 
 
-def _plugin_traceback(error: BaseException) -> tuple[str, TracebackType | None]:
-    """Return which plugin raised an exception, and its traceback from the first frame in the code of this plugin on;
-    None if no code of a plugin took part."""
-    from bench.registry.discovery import discover
+def _require_own_words(error: BenchError, where: str) -> None:
+    """Raise `PluginError` instead of an error of bench whose words are those of a plugin: it raised the error, or the
+    exception that the error reports. Built-in plugins speak for bench."""
+    own = list(_plugins_in(error))[-1:]  # The host raises errors where plugins use it wrongly, in its own words.
+    held = error.__cause__ or error.__context__
+    while held is not None:
+        own += _plugins_in(held)
+        held = held.__cause__ or held.__context__
+    for plugin in own:
+        if plugin is not None and plugin.distribution != DISTRIBUTION:
+            raise PluginError(f"{where}: {plugin.words} says: {_on_one_line(error_text(error))}") from None
 
-    plugins = {plugin.module.partition(".")[0]: plugin for plugin in discover().plugins}
+
+def _plugins_in(error: BaseException) -> Iterator[_PluginCode | None]:
+    """Yield for each frame of the traceback of an exception to which plugin its code belongs."""
     found = error.__traceback__
     while found is not None:
-        package = str(found.tb_frame.f_globals.get("__name__", "")).partition(".")[0]
-        if package in plugins:
-            plugin = plugins[package]
-            return f"the plugin {plugin.name} ({plugin.distribution} {plugin.version})", found
+        yield _plugin_of(found)
         found = found.tb_next
-    return "", None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _PluginCode:
+    """The plugin to which code belongs: its distribution, and the words that name it."""
+
+    distribution: str
+    words: str
+
+
+def _plugin_of(found: TracebackType) -> _PluginCode | None:
+    """Return the plugin to whose code a frame belongs; None if it is that of no plugin."""
+    from bench.registry.discovery import discover
+
+    package = str(found.tb_frame.f_globals.get("__name__", "")).partition(".")[0]
+    for plugin in discover().plugins:
+        if plugin.module.partition(".")[0] == package:
+            words = f"the plugin {plugin.name} ({plugin.distribution} {plugin.version})"
+            return _PluginCode(distribution=plugin.distribution, words=words)
+    return None
+
+
+def _plugin_traceback(error: BaseException) -> tuple[_PluginCode | None, TracebackType | None]:
+    """Return which plugin raised an exception, and its traceback from the first frame in the code of this plugin on;
+    None if no code of a plugin took part."""
+    found = error.__traceback__
+    while found is not None:
+        if (plugin := _plugin_of(found)) is not None:
+            return plugin, found
+        found = found.tb_next
+    return None, None
+
+
+def _on_one_line(text: str) -> str:
+    """Return what a plugin says as one line of limited length, so that it cannot look like a line of bench."""
+    return shortened(one_line(" ".join(text.split())), _LONGEST)
 
 
 COMMANDS = (try_,)

@@ -119,7 +119,7 @@ _CHECKS = (
     ),
     KitCheck(
         "people",
-        "No person is in two folds, or in more than one split; half of the pairs are genuine.",
+        "No person is in two folds, and no person or picture in two splits; half of the pairs are genuine.",
         "divide the people first, and choose pairs among those of a fold",
         ("dataset",),
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,6 +21,8 @@ from bench.stages.comparison import Results
 PAIRS = 12
 _FEWER = 6
 _SHOWN = 64  # images of a split that are looked at
+_MORE = 60  # pairs whose people are looked at
+_COMPARED = 128  # pictures of each split whose pixels are compared
 
 
 class DatasetTrial(Trial):
@@ -89,9 +92,10 @@ class DatasetTrial(Trial):
             raise BrokenError("the same images in any part", "images[rows] and images[a:b] differ")
 
     def check_people(self) -> None:
-        """Raise `BrokenError` if a person is in two folds or splits, or if genuine pairs are far from half of them."""
-        assert self.evaluated is not None
-        faces, pairs = self.evaluated
+        """Raise `BrokenError` if a person or a picture is in two folds or splits, or if pairs are not as declared."""
+        most = self.plugin.max_pairs()
+        faces, pairs = self.split("evaluation", _MORE if most is None else min(_MORE, most))
+        assert pairs is not None
         folds: dict[int, set[int]] = {}
         for side in (pairs.left, pairs.right):
             for person, fold in zip(faces.subjects[side].tolist(), pairs.fold.tolist(), strict=True):
@@ -104,17 +108,25 @@ class DatasetTrial(Trial):
         genuine = int(np.asarray(pairs.same).sum())
         if abs(2 * genuine - len(pairs.same)) > 1:
             raise BrokenError(f"half of the {len(pairs.same)} pairs to be genuine", f"{genuine} genuine pairs")
-        self._check_apart(faces)
+        if len(same := np.flatnonzero(pairs.left == pairs.right)):
+            raise BrokenError("two pictures in each pair", f"pair {same[0]} compares a picture with itself")
+        self._check_apart(faces, len(pairs.same))
+        self._check_further(faces, pairs)
 
-    def _check_apart(self, evaluated: Faces) -> None:
-        scored = set(np.asarray(evaluated.subjects).tolist())
+    def _check_apart(self, evaluated: Faces, scored: int) -> None:
+        """Raise `BrokenError` if splits share a person or a picture, or if calibration() is not what is declared.
+        ``scored`` is the number of pairs that are evaluated."""
+        known = {"evaluation": evaluated}
         for name in self._splits():
             faces, pairs = self.split(name)
-            people, counts = np.unique(np.asarray(faces.subjects), return_counts=True)
             if pairs is not None:  # The people of a protocol's pairs are scored, in other folds.
                 continue
-            if shared := scored & set(people.tolist()):
-                raise BrokenError(f"no scored person in {name}()", f"person {min(shared)} is in both")
+            beside = self.plugin.pairs_beside_auxiliary()
+            for split, other in known.items():
+                if (split, name) != ("evaluation", "auxiliary") or beside is None or scored <= beside:
+                    self._check_two(other, split, faces, name)
+            known[name] = faces
+            people, counts = np.unique(np.asarray(faces.subjects), return_counts=True)
             if name == "calibration" and (counts < 2).any():
                 raise BrokenError(
                     "at least two pictures of each person in calibration()",
@@ -125,6 +137,46 @@ class DatasetTrial(Trial):
                     f"calibration_people() to be at most the {(counts > 1).sum()} people of calibration()",
                     f"{self.plugin.calibration_people()}",
                 )
+
+    def _check_two(self, first: Faces, one: str, second: Faces, other: str) -> None:
+        if shared := set(np.asarray(first.subjects).tolist()) & set(np.asarray(second.subjects).tolist()):
+            raise BrokenError(f"no person of {one}() in {other}()", f"person {min(shared)} is in both")
+        mine, theirs = self._pictures(first), self._pictures(second)
+        if same := mine.keys() & theirs.keys():
+            picture = min(same)
+            raise BrokenError(
+                f"no picture of {one}() in {other}()", f"{mine[picture]!r} and {theirs[picture]!r} have the same pixels"
+            )
+
+    def _pictures(self, faces: Faces) -> dict[bytes, str]:
+        """Return the names of the first pictures by the digests of their pixels."""
+        images = contracts.CheckedImages(faces.images, self.where)[: min(_COMPARED, len(faces.images))]
+        digests = (hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in images)
+        return dict(zip(digests, map(str, faces.sample_ids), strict=False))
+
+    def _check_further(self, evaluated: Faces, pairs: Pairs) -> None:
+        """Raise `BrokenError` if further() shows others than scored people, too few pictures, or scored pictures."""
+        declared = self.plugin.further_pictures(len(pairs.same))
+        if not declared:
+            return
+        where = f"{self.where} (further)"
+        faces = self.plugin.further(len(pairs.same), world.context(where))
+        if not isinstance(faces, Faces):
+            raise BrokenError("bench.Faces from further()", type(faces).__name__)
+        contracts.check_faces(faces, self.plugin.image_size, where)
+        paired = np.unique(np.concatenate([pairs.left, pairs.right]))
+        scored = np.unique(np.asarray(evaluated.subjects)[paired])
+        counts = {person: int((faces.subjects == person).sum()) for person in scored.tolist()}
+        if few := [person for person, count in counts.items() if count < declared]:
+            raise BrokenError(
+                f"{declared} pictures of each scored person in further(), as further_pictures() says",
+                f"{counts[few[0]]} of person {few[0]}",
+            )
+        if len(others := np.setdiff1d(faces.subjects, scored)):
+            raise BrokenError("nobody but scored people in further()", f"person {others[0]}")
+        ids = {str(name) for name in evaluated.sample_ids[paired]}
+        if shared := sorted(ids & set(map(str, faces.sample_ids))):
+            raise BrokenError("no picture of a pair in further()", f"{shared[0]!r} is in both")
 
     def _splits(self) -> Mapping[str, bool]:
         has_auxiliary = type(self.plugin).auxiliary is not Dataset.auxiliary

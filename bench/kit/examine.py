@@ -33,6 +33,7 @@ from bench.core.errors import (
 from bench.engine.seeds import seed_streams
 from bench.kit import world
 from bench.kit.catalogue import CHECKS
+from bench.kit.comparing import difference
 from bench.kit.dataset_trials import DatasetTrial
 from bench.kit.findings import BrokenError, KitFinding, KitResult, NotAskedError
 from bench.kit.kinds import TRIALS
@@ -290,7 +291,7 @@ class Examination:
                 text = _differ(contracts.check_state(one.value, where), contracts.check_state(again, where))
             elif one is self.calls[-1]:
                 again, ended = self._otherwise(self._of_all, trial.state)
-                text = strict_difference(self.first, again)
+                text = difference(self.first, again)
             else:
                 continue
             if set(one.streams) - set(moved(one.ended, ended)):
@@ -368,20 +369,20 @@ class Examination:
         if self.unstored is not None:
             raise self.unstored
         stored = {name: torch.from_numpy(np.array(v)) for name, v in self.cache.read(STATE_KEY).tensors.items()}
-        if text := strict_difference(self.first, self._again(self._all(), stored)):
+        if text := difference(self.first, self._again(self._all(), stored)):
             raise BrokenError("the same results with the state from the cache", text)
 
     def _repeat(self) -> None:
         started = time.perf_counter()
         again = self._again(self._all())
         seconds = time.perf_counter() - started
-        if text := strict_difference(self.first, again):
+        if text := difference(self.first, again):
             raise BrokenError("the same result again", text)
         self._measure(seconds)
 
     def _order(self) -> None:
         order = another_order(len(self._all()))
-        if text := strict_difference(rows_of(self.first, order), self._again(order)):
+        if text := difference(rows_of(self.first, order), self._again(order)):
             raise BrokenError("the same result of a face in another order", text)
 
     def _split(self) -> None:
@@ -394,7 +395,7 @@ class Examination:
         half, companions = n // 2, np.r_[0 : n // 4, n - (n // 2 - n // 4) : n]
         together, other = self._again(np.arange(half)), self._again(companions)
         kept = np.arange(n // 4)
-        if text := strict_difference(rows_of(together, kept), rows_of(other, kept)):
+        if text := difference(rows_of(together, kept), rows_of(other, kept)):
             raise BrokenError("the same result of a face in another batch", text)
         alone = self._again(np.arange(1))
         for what, found in (("alone", alone), ("in a smaller batch", together)):
@@ -407,7 +408,7 @@ class Examination:
         trial = self.trial
         assert trial is not None
         found = results_elsewhere(self.target, self.cache.root if trial.learns else None, self.work)
-        if text := strict_difference(self.first, found):
+        if text := difference(self.first, found):
             raise BrokenError("the same result in another worker process", text)
 
     def _gradients(self) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from bench.core.domain import Component
-from bench.core.text import shortened
+from bench.core.text import one_line, shortened
 from bench.kit.catalogue import CHECKS
 
 Answer = Literal["passed", "failed", "not asked"]
@@ -20,7 +20,8 @@ class KitFinding:
     """The answer to one check.
 
     A check that ``failed`` says what was ``expected``, what was ``seen`` and how to ``mend`` it; one that was ``not
-    asked`` gives the ``reason``.
+    asked`` gives the ``reason``. Each is kept as one line of limited length, whatever a plugin says in it: no text of a
+    plugin can look like another finding.
     """
 
     check: str
@@ -29,6 +30,10 @@ class KitFinding:
     seen: str = ""
     mend: str = ""
     reason: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("expected", "seen", "mend", "reason"):
+            object.__setattr__(self, name, shortened(_on_one_line(getattr(self, name)), _LONGEST))
 
     def lines(self) -> Iterator[str]:
         """Yield the finding as lines of text."""
@@ -78,7 +83,8 @@ class KitResult:
     def title(self) -> str:
         """The kind, the name and the parameters that were passed."""
         words = ", ".join([self.name, *(f"{name} = {value!r}" for name, value in self.params.items())])
-        return f"{'data set' if self.kind == 'dataset' else self.kind.replace('_', ' ')} {words}"
+        kind = "data set" if self.kind == "dataset" else self.kind.replace("_", " ")
+        return shortened(_on_one_line(f"{kind} {words}"), _LONGEST)
 
     def as_text(self, *, failures_only: bool = False) -> str:
         """Return everything that was found as text, or only the failures and the verdict."""
@@ -113,11 +119,15 @@ class BrokenError(Exception):
 
     def __init__(self, expected: str, seen: str, mend: str = "") -> None:
         super().__init__(expected)
-        self.expected, self.seen, self.mend = expected, shortened(seen, _LONGEST), mend
+        self.expected, self.seen, self.mend = expected, seen, mend
 
 
 class NotAskedError(Exception):
     """A check cannot be asked; the message is the reason."""
+
+
+def _on_one_line(text: str) -> str:
+    return one_line(" ".join(text.split()))
 
 
 def cost_in_words(name: str, value: float) -> str:

@@ -87,4 +87,4 @@ if __name__ == "__main__":
     try:
         main(*sys.argv[1:])
     except (Exception, SystemExit) as failure:
-        sys.exit(error_text(failure))
+        sys.exit(" ".join(error_text(failure).split()))  # The last line of stderr says why.

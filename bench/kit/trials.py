@@ -31,7 +31,9 @@ from bench.stages.embedding import unit_embeddings
 from bench.stages.stored import quantised, to_store
 
 Rows = NDArray[np.int64]
-_PEOPLE, LEARNT_FROM = 4, 24  # people whose two pictures each are processed, and from whom is learnt
+# People whose two pictures each are processed, or are protected together, and from whom attacks and defenses learn:
+# enough for the defaults of a defense that averages five people, or learns a hundred eigenfaces.
+_PEOPLE, _RELEASED, LEARNT_FROM, _DEFENSES_LEARN_FROM = 4, 12, 24, 80
 
 
 class Trial(ABC):
@@ -47,10 +49,11 @@ class Trial(ABC):
     learns: bool = False
     whole: bool = False
 
-    def __init__(self, plugin: Any, label: str) -> None:
+    def __init__(self, plugin: Any, label: str, people: int = _PEOPLE) -> None:
         self.plugin = plugin
+        self.people = people
         self.where = f"{self.kind.replace('_', ' ')} {label}"
-        self.faces = world.faces(_PEOPLE)
+        self.faces = world.faces(self.people)
         self.n = len(self.faces.images)
         self.state: Mapping[str, torch.Tensor] = {}
         self._lent: list[tuple[str, torch.Tensor, torch.Tensor]] = []
@@ -97,9 +100,9 @@ class DefenseTrial(Trial):
     strict = False
 
     def __init__(self, plugin: Defense, label: str) -> None:
-        super().__init__(plugin, label)
-        self.plugin: Defense = plugin
         self.whole = "whole_set" in plugin.needs
+        super().__init__(plugin, label, _RELEASED if self.whole else _PEOPLE)
+        self.plugin: Defense = plugin
         self.learns = "training" in plugin.needs
         self.model = world.network()
         self.surrogate = world.network(1)
@@ -130,14 +133,14 @@ class DefenseTrial(Trial):
         if "enrolment" not in self.plugin.needs:
             return known
         # The third and fourth pictures of the people of the batch.
-        every = world.faces(_PEOPLE, 4)
+        every = world.faces(self.people, 4)
         rows = np.flatnonzero(np.isin(every.subjects, subjects) & (np.arange(len(every.subjects)) % 4 > 1))
         held = world.floats(every.images[rows]), torch.from_numpy(every.subjects[rows])
         return replace(known, enrolment=Pictures(images=held[0], subjects=held[1]))
 
     def fit(self) -> Mapping[str, torch.Tensor]:
         """Let the defense learn from people who are not protected."""
-        faces = world.faces(LEARNT_FROM, first=100)
+        faces = world.faces(_DEFENSES_LEARN_FROM, first=100)
         ctx = world.context(self.where, self._capabilities(faces.subjects), sample_ids=list(faces.sample_ids))
         return self.plugin.fit(faces, ctx)
 
@@ -301,18 +304,13 @@ class TrainingSetTrial(Trial):
                     raise ContractError(
                         f"{self.where}: attribute {name!r}: expected ({len(rows)},), got {labels.shape}"
                     )
-                # Texts are compared by their codes.
-                found[f"attribute {name}"] = labels if labels.dtype.kind in "iuf" else _codes(labels)
+                found[f"attribute {name}"] = labels if labels.dtype.kind in "biuf" else labels.astype(str)
         if type(self.plugin).landmarks is not TrainingSet.landmarks:
             points = np.asarray(self.plugin.landmarks(index))
             if points.shape != (len(rows), 5, 2) or not np.isfinite(points).all():
                 raise ContractError(f"{self.where}: landmarks() must return {(len(rows), 5, 2)}, got {points.shape}")
             found["landmarks"] = points
         return found
-
-
-def _codes(labels: NDArray[Any]) -> NDArray[np.float64]:
-    return np.array([float(int.from_bytes(str(label).encode()[:6], "big")) for label in labels.tolist()])
 
 
 def coarser(images: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -32,7 +32,7 @@ SPLITS: Mapping[str, tuple[int, int, int]] = {
     "stage3": (16, 7, 7),
     "stage4": (32, 7, 7),
 }
-EMBEDDING = 64
+EMBEDDING = 128
 _EMOTIONS = ("happy", "neutral", "sad")
 _GROUPS = ("group-a", "group-b", "group-c", "group-d")
 
@@ -117,13 +117,13 @@ class TinyNetwork(nn.Module):
         return [found[name] for name in splits]
 
     def from_features(self, features: torch.Tensor, split: str) -> torch.Tensor:
-        """Return the embeddings ``(n, 64)`` that follow from the feature maps at a split point."""
+        """Return the embeddings ``(n, 128)`` that follow from the feature maps at a split point."""
         for stage in self.stages[self.splits.index(split) + 1 :]:
             features = stage(features)
         return self.head(torch.nn.functional.adaptive_avg_pool2d(features, 7).flatten(1))  # type: ignore[no-any-return]
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Return the embeddings ``(n, 64)`` of images."""
+        """Return the embeddings ``(n, 128)`` of images."""
         (deepest,) = self.features(images, self.splits[-1:])
         return self.from_features(deepest, self.splits[-1])
 

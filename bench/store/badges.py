@@ -15,13 +15,13 @@ from bench.core.cache_folder import cache_folder
 from bench.core.content_keys import digest_of
 from bench.core.domain import Component
 from bench.core.errors import StorageError
-from bench.core.files import write_atomically
+from bench.core.files import files_in, write_atomically
 from bench.core.packages import DISTRIBUTION
 from bench.core.paths import child
 from bench.core.whole_files import read_json
 from bench.store.run_record import ComponentRecord, RunRecord
 
-KIT = "1"
+KIT = "2"
 """The version of the kit: it is raised when the checks become stricter."""
 
 
@@ -39,7 +39,7 @@ def _file(component: Component) -> Path:
 def write_badge(component: Component) -> bool:
     """Store that the code of a component has passed the checks of this kit with its default parameters; return False
     if it cannot be stored."""
-    about = {"kit": KIT, "kind": component.kind, "name": component.name}
+    about = {"kit": KIT, "kind": component.kind, "name": component.name, "package": component.origin.package}
     path = _file(component)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -53,6 +53,16 @@ def remove_badge(component: Component) -> None:
     """Forget that the code of a component has passed: it fails now."""
     with contextlib.suppress(OSError):
         _file(component).unlink(missing_ok=True)
+
+
+def remove_badges_of(package: str) -> None:
+    """Forget that any code of a package has passed: it cannot even be imported now. Raise `StorageError` if the folder
+    of badges cannot be listed."""
+    for path in files_in(cache_folder() / "badges"):
+        with contextlib.suppress(OSError, ValueError, OverflowError):
+            found = read_json(path)
+            if isinstance(found, dict) and found.get("package") == package:
+                path.unlink(missing_ok=True)
 
 
 def badge_of(component: Component) -> str | None:

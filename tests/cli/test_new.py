@@ -6,6 +6,7 @@ import importlib.util
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -104,6 +105,39 @@ def test_nothing_is_overwritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert files_of(tmp_path) == {"file": b"mine"}
     assert new("defense", "my-cloak", "--into", "another/place").exit_code == 0
     assert (tmp_path / "another" / "place" / "my_cloak").is_dir()
+
+
+@pytest.mark.parametrize("into", ["a\nb", "a\tb", "a\x1b[2Kb", "a\u202eb", "\u200b"])
+def test_a_folder_whose_name_cannot_be_printed_is_not_made(tmp_path: Path, into: str) -> None:
+    done = new("defense", "my-cloak", "--into", tmp_path / into)
+    assert done.exit_code == 2
+    assert done.stderr.startswith("Error: --into: expected a folder whose name can be printed, found ")
+    assert done.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError(28, "No space left on device")])
+def test_what_is_interrupted_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Any) -> None:
+    """A process that is killed leaves no half of the folder either: it gets its name when all files are written."""
+    real, seen = Path.write_text, []
+
+    def write(path: Path, *args: Any, **more: Any) -> int:
+        seen.append((tmp_path / "mine").exists())
+        if len(seen) == 3:
+            raise error
+        return real(path, *args, **more)
+
+    monkeypatch.setattr(Path, "write_text", write)
+    done = new("defense", "my-cloak", "--into", tmp_path / "mine")
+    assert done.exit_code != 0
+    assert seen == [False] * 3
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_current_folder_is_there_already(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for into in (".", "..", str(tmp_path)):
+        assert "is there already" in new("defense", "my-cloak", "--into", into).stderr
 
 
 FORM = "expected lower-case letters and digits in words joined by hyphens, at most 40 characters; write"

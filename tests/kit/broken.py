@@ -144,6 +144,25 @@ class CountsCalls(Sound):
         return images / _LEFT["calls"]
 
 
+class SpoilsPixels(Sound):
+    """Inverts twelve pixels in every call but the first."""
+
+    def made(self, images, ctx):
+        found = images * 0.5
+        if _LEFT.setdefault("calls", torch.zeros(())).add_(1) > 1:
+            found[..., 0, :12] = 1 - found[..., 0, :12]
+        return found
+
+
+class MarksPlace(Sound):
+    """Inverts twelve pixels of all but the first picture."""
+
+    def made(self, images, ctx):
+        found = images * 0.5
+        found[1:, :, 0, :12] = 1 - found[1:, :, 0, :12]
+        return found
+
+
 class LooksAtPlace(Sound):
     def made(self, images, ctx):
         return images * torch.linspace(0.1, 1, 8)[: len(images), None, None, None]
@@ -342,6 +361,71 @@ class CalibratesOnScored(SoundFaces):
         return world.faces(4, 2, first=3)
 
 
+class LearnsFromCalibration(SoundFaces):
+    """Auxiliary people who are those of the calibration split."""
+
+    def auxiliary(self, ctx):
+        return world.faces(4, 2, first=1000)
+
+
+class SamePictures(SoundFaces):
+    """Auxiliary pictures that are scored, under other numbers of people."""
+
+    def auxiliary(self, ctx):
+        found = world.faces(4, 2)
+        return replace(found, subjects=found.subjects + 5000)
+
+
+class LateInTwoFolds(SoundFaces):
+    """The thirtieth pair shows a person of another fold."""
+
+    def evaluation(self, pairs, ctx):
+        faces, found = super().evaluation(pairs, ctx)
+        fold = found.fold.copy()
+        fold[30:31] += 1
+        return faces, replace(found, fold=fold)
+
+
+class WithItself(SoundFaces):
+    """Genuine pairs of one picture."""
+
+    def evaluation(self, pairs, ctx):
+        faces, found = super().evaluation(pairs, ctx)
+        return faces, replace(found, right=np.where(found.same, found.left, found.right))
+
+
+class FurtherOfPairs(SoundFaces):
+    """Further pictures that are those of the pairs."""
+
+    def further_pictures(self, pairs):
+        return 1
+
+    def further(self, pairs, ctx):
+        return self.evaluation(pairs, ctx)[0]
+
+
+class TooFewFurther(FurtherOfPairs):
+    """Fewer further pictures than declared."""
+
+    def further_pictures(self, pairs):
+        return 3
+
+    def further(self, pairs, ctx):
+        scored, pairs = self.evaluation(pairs, ctx)
+        people = np.unique(scored.subjects[np.r_[pairs.left, pairs.right]])
+        held = world.faces(int(people.max()) + 1, 4)
+        rows = np.flatnonzero(np.isin(held.subjects, people) & (np.arange(len(held.subjects)) % 4 > 1))
+        chosen = {name: getattr(held, name)[rows] for name in ("images", "subjects", "sample_ids")}
+        return Faces(**chosen)
+
+
+class WithFurther(TooFewFurther):
+    """Two further pictures of each person; nothing is wrong with it."""
+
+    def further_pictures(self, pairs):
+        return 2
+
+
 class OtherPairsForMore(SoundFaces):
     def evaluation(self, pairs, ctx):
         faces, found = super().evaluation(pairs, ctx)
@@ -374,7 +458,7 @@ class UnsortedTraining(TrainingSet):
         return np.stack([world.draw(int(row) % 2, int(row)) for row in rows])
 
 
-SOUND = (Sound, Learner, SoundModel, SoundFaces)
+SOUND = (Sound, Learner, SoundModel, SoundFaces, WithFurther)
 BROKEN: Mapping[type, str] = {
     DefaultOutOfBounds: "parameters",
     NoDataclass: "parameters",
@@ -411,12 +495,20 @@ BROKEN: Mapping[type, str] = {
     LearnsUnstorable: "state",
     DrawsFromSystem: "repeat",
     CountsCalls: "repeat",
+    SpoilsPixels: "repeat",
+    MarksPlace: "order",
     LooksAtPlace: "order",
     RanksInBatch: "split",
     MixesBatch: "split",
     OtherPairsForMore: "prefix",
     PersonInTwoFolds: "people",
     CalibratesOnScored: "people",
+    LearnsFromCalibration: "people",
+    SamePictures: "people",
+    LateInTwoFolds: "people",
+    WithItself: "people",
+    FurtherOfPairs: "people",
+    TooFewFurther: "people",
     UsesHash: "process",
     LearnsIntoModule: "process",
     NoGradients: "gradients",

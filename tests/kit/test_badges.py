@@ -10,7 +10,17 @@ from pathlib import Path
 import pytest
 
 from bench.core.domain import Component, Origin
-from bench.store.badges import KIT, badge_key, badge_of, badges_of, code_digest, remove_badge, unchecked, write_badge
+from bench.store.badges import (
+    KIT,
+    badge_key,
+    badge_of,
+    badges_of,
+    code_digest,
+    remove_badge,
+    remove_badges_of,
+    unchecked,
+    write_badge,
+)
 from bench.store.run_record import RunRecord, SuiteRecord, component_record
 
 ORIGIN = Origin(distribution="mine", version="1", package="mine", digest="d", libraries={"other": "2"})
@@ -32,6 +42,15 @@ def test_a_badge_belongs_to_the_code() -> None:
     assert badge_of(replace(DARK, name="bright")) is None
     remove_badge(DARK)
     assert badge_of(DARK) is None
+
+
+def test_a_package_that_cannot_be_imported_loses_all_its_badges(tmp_path: Path) -> None:
+    other = replace(DARK, name="light", origin=replace(ORIGIN, package="other"))
+    for one in (DARK, replace(DARK, name="bright"), other):
+        assert write_badge(one)
+    remove_badges_of("mine")
+    assert [badge_of(one) for one in (DARK, replace(DARK, name="bright"), other)] == [None, None, KIT]
+    remove_badges_of("nothing")
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"kit": 3}', '{"kit": "' + "x" * 100 + '"}'])

@@ -16,7 +16,7 @@ from bench.kit.examine import Examination
 from bench.kit.findings import KitFinding, KitResult
 from bench.kit.targets import component_for, targets_named
 from bench.registry.discovery import Registry
-from bench.store.badges import badge_of, write_badge
+from bench.store.badges import KIT, badge_of, write_badge
 
 PLUGIN = """
 import os, sys, time
@@ -71,7 +71,8 @@ def test_a_sound_plugin_passes_and_gets_a_badge(bench: Command, site: Path, tmp_
     assert (found["kind"], found["name"], found["outcome"]) == ("defense", "dark", "passed")
     assert {one["check"]: one["answer"] for one in found["findings"]}["process"] == "passed"
     (badge,) = (tmp_path / "face-privacy-bench" / "badges").iterdir()
-    assert json.loads(badge.read_text()) == {"kit": "1", "kind": "defense", "name": "dark"}
+    about = {"kit": KIT, "kind": "defense", "name": "dark", "package": "plugin_dark"}
+    assert json.loads(badge.read_text()) == about
 
 
 @pytest.mark.parametrize(("share", "outcome"), [(0.5, "passed"), (2.0, "failed")])
@@ -137,6 +138,43 @@ def test_a_plugin_that_cannot_be_imported_is_one_error(bench: Command, tmp_path:
     done = bench("check", "plugin_broken", "--here", sites=[broken])
     assert done.code == 2
     assert "cannot be used: ModuleNotFoundError" in done.err
-    done = bench("check", "pixelation", sites=[ending])
-    assert done.code == 2
-    assert "expected plugins that can be imported, found that the process ended with exit code 4" in done.err
+    done = bench("check", "plugin_ending", "dark", sites=[ending])
+    assert done.code == 1
+    assert "plugin plugin_ending: fails call" in done.out
+    assert "while plugin_ending was imported, the process ended with exit code 4" in done.out
+    assert "component plugin_ending: not checked" in done.out
+    assert "component dark: not checked" in done.out
+    assert "3 components: 0 passed, 1 failed, 2 not checked" in done.out
+
+
+@pytest.mark.parametrize("code", ["time.sleep(10**6)", "def bench_defenses(): time.sleep(10**6)"])
+def test_a_plugin_that_hangs_while_it_is_imported_fails_and_the_others_are_checked(
+    bench: Command, site: Path, tmp_path: Path, code: str
+) -> None:
+    hook = "" if "def" not in code else "from bench import hookimpl\n@hookimpl\n"
+    hanging = write_plugin(tmp_path / "hanging", "plugin_hanging", f"import time\n{hook}{code}")
+    cache = {"XDG_CACHE_HOME": str(tmp_path)}
+    badges = tmp_path / "face-privacy-bench" / "badges"
+    badges.mkdir(parents=True)
+    for name in ("hanging", "other"):
+        (badges / f"{name}.json").write_text(json.dumps({"kit": KIT, "package": f"plugin_{name}"}))
+    done = bench("check", "dark,share=2.0", "--timeout", "20s", sites=[site, hanging], env=cache)
+    assert done.code == 1
+    assert "plugin plugin_hanging: fails call" in done.out
+    assert "while plugin_hanging was imported, the process did not return in time, in " in done.out
+    assert "plugin_hanging" in done.out.partition("in time, in ")[2].partition("\n")[0]
+    assert "defense dark, share = 2.0: fails output" in done.out
+    assert [path.name for path in badges.iterdir()] == ["other.json"]
+    assert not done.left
+
+
+@pytest.mark.parametrize("said", ["\n", "\r", "\u2028", "\x1b[2K"])
+def test_what_a_plugin_says_cannot_look_like_a_finding(said: str) -> None:
+    text = f"broken{said}  passed     parameters{'x' * 5000}"
+    finding = KitFinding(check="call", answer="failed", expected=text, seen=text, mend=text)
+    result = KitResult(kind="defense", name=f"dark{said}defense light: 14 checks passed", findings=(finding,))
+    lines = result.as_text().splitlines()
+    assert [line.split()[0] for line in lines] == ["defense", "FAILED", "expected:", "seen:", "to", *lines[5:]]
+    assert all(len(line) < 1600 and "\x1b" not in line for line in lines)
+    asked = KitFinding(check="call", answer="not asked", reason=text)
+    assert len(list(asked.lines())) == len("\n".join(asked.lines()).splitlines()) == 1

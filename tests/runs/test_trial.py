@@ -21,6 +21,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from bench.cli import main
+from bench.core import errors
 from bench.core.cache_folder import cache_folder
 from bench.metrics.images import psnr, ssim
 from bench.registry.discovery import Registry
@@ -357,9 +358,69 @@ def test_an_exception_of_a_plugin_shows_its_traceback(trying: Try, how: str) -> 
     sentence, _, shown = done.stderr[done.stderr.index("Error") :].partition("\n")
     assert sentence.startswith("Error: bench try toy-misbehave: expected a result, found an exception in the code of ")
     assert re.search(r"the plugin toy \(bench-toy-plugin \S+\), in protect\(\) at \S+misbehaving.py:\d+: ", sentence)
-    assert shown.startswith("Traceback")
+    assert shown.startswith("  Traceback")
     assert f"in _{how}" in shown
     assert "contracts.py" not in shown  # The frames of bench are left out.
+
+
+FORGED = "broken\nError: bench try toy-mean: all is well\npicture: good.png\n\x1b[2K" + "x" * 5000
+
+
+@pytest.mark.parametrize("how", ["RuntimeError", "MissingDataError", "ContractError"])
+def test_the_words_of_a_plugin_are_no_lines_of_bench(
+    trying: Try, toy_installed: Registry, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """An exception may have any text, and be one of bench itself."""
+    cls = toy_installed.components["defense", "toy-mean"].cls
+    code = {"__name__": "bench_toy.defenses"}
+    exec(compile("def protect(self, images, ctx):\n    raise error", "defenses.py", "exec"), code)
+    code["error"] = getattr(errors, how, RuntimeError)(FORGED)  # type: ignore[assignment]
+    monkeypatch.setattr(cls, "protect", code["protect"])
+    done = trying("toy-mean")
+    assert (done.exit_code, done.stdout) == (2, "")
+    said = done.stderr[done.stderr.index("Error") :].splitlines()
+    assert [line for line in said if not line.startswith("  ")] == said[:1]
+    assert said[0].startswith("Error: bench try toy-mean: ")
+    assert "the plugin toy (bench-toy-plugin" in said[0]
+    assert f"{how}: broken Error: bench try" in said[0]
+    assert len(done.stderr) < 6000
+    assert "\x1b" not in done.stderr
+
+
+def test_an_error_that_reports_the_words_of_a_plugin_says_so(
+    trying: Try, toy_installed: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cls = toy_installed.components["defense", "toy-mean"].cls
+    code: dict[str, Any] = {"__name__": "bench_toy.defenses"}
+    exec(compile("def fails():\n    raise ValueError(text)", "defenses.py", "exec"), code)
+    code["text"] = FORGED
+
+    def protect(self: object, images: object, ctx: object) -> object:
+        try:
+            return code["fails"]()
+        except ValueError as error:
+            raise errors.ContractError(f"the recogniser failed with {error}") from error
+
+    monkeypatch.setattr(cls, "protect", protect)
+    done = trying("toy-mean")
+    (line,) = done.stderr[done.stderr.index("Error") :].splitlines()
+    assert line.startswith("Error: bench try toy-mean: the plugin toy (bench-toy-plugin")
+    assert "says: ContractError: the recogniser failed with broken Error: bench try" in line
+
+
+def test_numbers_of_a_plugin_are_one_line_each(
+    trying: Try, toy_installed: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    from bench import Protected
+
+    def protect(self: object, images: torch.Tensor, ctx: object) -> Protected:
+        return Protected(images=images, extra={"a\nOne face proves a lot": torch.zeros(1)})
+
+    monkeypatch.setattr(toy_installed.components["defense", "toy-mean"].cls, "protect", protect)
+    done = trying("toy-mean")
+    assert "  a One face proves a lot: 0 (returned by the defense)\n" in done.stdout
 
 
 def test_the_debugger_opens_where_a_plugin_raises(trying: Try, monkeypatch: pytest.MonkeyPatch) -> None:

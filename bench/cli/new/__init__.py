@@ -6,7 +6,9 @@ as ``$module`` are replaced; ``.txt`` is taken off their names.
 
 from __future__ import annotations
 
+import contextlib
 import keyword
+import os
 import re
 import shlex
 import sys
@@ -19,7 +21,9 @@ import click
 
 from bench.cli.terminal import say
 from bench.core.errors import PluginError, StorageError
+from bench.core.files import remove
 from bench.core.paths import child
+from bench.core.text import one_line, shortened_repr
 
 _TEMPLATES = Path(__file__).with_name("templates")
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
@@ -72,6 +76,11 @@ def new(kind: str, name: str, into: Path | None) -> None:
     """
     _check_name(name)
     folder = into or Path(name)
+    if one_line(str(folder)) != str(folder) or "\t" in str(folder):
+        raise StorageError(
+            f"--into: expected a folder whose name can be printed, found {shortened_repr(str(folder))}, with "
+            "characters that nobody sees; choose another"
+        )
     words = _words(kind, name)
     _write(folder, dict(_files(kind, words)))
     say(f"wrote {folder}: {words['description'][0].lower()}{words['description'][1:]}, {name!r}, which works as it is")
@@ -151,24 +160,30 @@ def _files(kind: str, words: Mapping[str, str]) -> Iterator[tuple[str, str]]:
 
 
 def _write(folder: Path, files: Mapping[str, str]) -> None:
-    """Write files into a new folder. Raise `StorageError` if it exists already or cannot be written."""
-    path = folder
+    """Write files into a new folder, which is there with all of them or not at all. Raise `StorageError` if it exists
+    already or cannot be written."""
+    taken = f"{folder}: is there already, and nothing in it is overwritten; choose another with --into"
+    if os.path.lexists(folder):
+        raise StorageError(taken)
+    path, begun = folder, folder.with_name(f".{folder.name}.{os.urandom(4).hex()}")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        folder.mkdir()
+        begun.mkdir()
         for name, text in files.items():
-            path = child(folder, *name.split("/"))
+            path = child(begun, *name.split("/"))
             path.parent.mkdir(exist_ok=True)
             path.write_text(text, encoding="utf-8")
+        begun.rename(folder)
     except FileExistsError as error:
         found = Path(error.filename)
-        if found == folder:
-            problem = "is there already, and nothing in it is overwritten; choose another with --into"
-        else:
-            problem = "expected a folder, found a file; choose another place with --into"
-        raise StorageError(f"{found}: {problem}") from None
+        raise StorageError(f"{found}: expected a folder, found a file; choose another place with --into") from None
     except OSError as error:
+        if os.path.lexists(folder):  # Somebody else has made it meanwhile.
+            raise StorageError(taken) from None
         raise StorageError(f"{error.filename or path}: cannot be written: {error.strerror or error}") from None
+    finally:
+        with contextlib.suppress(OSError):  # An error of the clean-up must not hide the first one.
+            remove(begun)
 
 
 COMMANDS = (new,)
