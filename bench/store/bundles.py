@@ -1,6 +1,6 @@
 """Bundles: what one may publish of a run, in one file.
 
-A bundle is a zip file with the public copy of a run (`bench.store.public_runs`) and ``manifest.json``, which names every
+A bundle is a zip file with the public copy of a run (`bench.store.public_runs`) and ``manifest.json``, which names each
 file with its size and sha256. The same run makes the same bytes: names are sorted, files are stored as they are, and
 their times are fixed. Nothing else is accepted when a bundle is read, because it comes from a stranger: `open_bundle`
 looks at names, kinds, sizes and places of all entries before it unpacks one, and executes nothing.
@@ -87,8 +87,8 @@ class BundleManifest:
 def write_bundle(run: Path, file: Path) -> BundleManifest:
     """Write the bundle of a run that has ended, and return its manifest.
 
-    Raises `StorageError` for a run that has not ended, of single cells, of a rescoring or of an earlier schema, and if a
-    name of a picture is a path of this machine.
+    Raises `StorageError` for a run that has not ended, of single cells, of a rescoring or of an earlier schema, and if
+    a name of a picture is a path of this machine.
     """
     record = RunResults(run).run
     if not record.ended or record.derived:

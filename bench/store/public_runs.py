@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import platform
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -34,6 +35,7 @@ Publish = Callable[[str, str], str]
 _OF_MACHINE = ("log", "traceback")  # Columns of cells and stages that name paths.
 _PATH = re.compile(r"(^|[\s\"'=:(])(/[\w.~-]+/[\w./~-]+|[A-Za-z]:\\|\\\\\w)")
 _HIDDEN = "(path)"
+_COMMON = frozenset({"", "root", "user", "localhost"})  # names that say nothing about anybody
 
 
 def write_public(run: Path, record: RunRecord, folder: Path, publish: Publish) -> RunRecord:
@@ -43,10 +45,15 @@ def write_public(run: Path, record: RunRecord, folder: Path, publish: Publish) -
     """
     written = [_copied(inside(run, below(run, name)), below(folder, name), name, publish) for name in _files(record)]
     files = {path.relative_to(folder).as_posix(): file_sha256(path) for path in written}
-    texts = json.loads(json.dumps(as_json(_without_places(record)), default=str))
-    public = replace(decode(RunRecord, _mapped(texts, lambda text: publish(RECORD, text))), files=files)
+    public = replace(public_record(record, publish), files=files)
     write_record(folder, public)
     return public
+
+
+def public_record(record: RunRecord, publish: Publish) -> RunRecord:
+    """Return what is published of the record of a run."""
+    texts = json.loads(json.dumps(as_json(_without_places(record)), default=str))
+    return decode(RunRecord, _mapped(texts, lambda text: publish(RECORD, text)))
 
 
 def require_no_path(file: str, text: str) -> str:
@@ -72,6 +79,22 @@ def _own_folders() -> list[str]:
     return sorted((place.rstrip("/") for place in places if place.count("/") > 1), key=len, reverse=True)
 
 
+def names_of_user(folder: Path) -> Iterator[str]:
+    """Yield a sentence for each file of a public copy in whose texts the name of this user or machine stands."""
+    words = {os.environ.get("USER", ""), *platform.node().split(".")[:1], platform.node()} - _COMMON
+    for path in (folder / RECORD, folder / "cells.parquet", folder / "stages.parquet"):
+        content = path.read_text(encoding="utf-8") if path.suffix == ".json" else "\n".join(_texts(read_table(path)))
+        for word in sorted(words):
+            if len(word) > 2 and re.search(rf"\b{re.escape(word)}\b", content):
+                yield f"{path.name}: a text holds {word!r}, the name of this user or machine; see whether it may"
+
+
+def _texts(table: pa.Table) -> Iterator[str]:
+    for field in table.schema:
+        if pa.types.is_string(field.type):
+            yield from filter(None, table[field.name].unique().to_pylist())
+
+
 def _files(record: RunRecord) -> Iterator[str]:
     """Yield the files of a run that may be published, relative to its folder."""
     for name in sorted(record.files):
@@ -94,7 +117,7 @@ def _copied(source: Path, target: Path, name: str, publish: Publish) -> Path:
         if field.name in _OF_MACHINE and not rest:
             table = table.set_column(number, field, pa.nulls(len(table), field.type))
         elif pa.types.is_string(field.type) or pa.types.is_large_string(field.type):
-            known = {text: _public_text(text, name, publish) for text in column.unique().to_pylist() if text}
+            known = {text: public_text(text, name, publish) for text in column.unique().to_pylist() if text}
             changed = {text for text, public in known.items() if text != public}
             if changed and (field.name in keys or field.name.endswith("_id")):
                 raise StorageError(
@@ -109,8 +132,8 @@ def _copied(source: Path, target: Path, name: str, publish: Publish) -> Path:
     return target
 
 
-def _public_text(text: str, file: str, publish: Publish) -> str:
-    """Return what is published of a text of a table, which may be JSON."""
+def public_text(text: str, file: str, publish: Publish) -> str:
+    """Return what is published of a text of a table, which may be JSON and is not empty."""
     if text[0] in "[{":
         try:
             value = parse_json(text)
