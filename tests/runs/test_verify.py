@@ -425,7 +425,7 @@ def test_a_command_in_a_suite_is_not_run(small: Path, tmp_path: Path) -> None:
     marker = tmp_path / "marker"
 
     def change(folder: Path) -> None:
-        evil = {"plugin": "external-command", "command": ["touch", str(marker), "{folder}"], "label": "evil"}
+        evil = {"plugin": "external-command", "command": ["touch", str(marker), "{input}", "{output}"], "label": "evil"}
         with_suite(folder, lambda raw: raw["experiment"][0].update(defenses=[evil]))
 
     bundle = forged(small, tmp_path / "forged.zip", change)
