@@ -117,7 +117,7 @@ def run(
     known = {"overrides": options.with_mode(overrides, mode), "defenses": defenses, "recompute": recompute}
     plan = _planned(suite, cells, folders, device=device, pairs=pairs, timeout_s=timeout_s, trust=trust, **known)
     engine = new_engine(plan.device)
-    with _run_and_log(plan, folders, engine, log_format, fresh=fresh, retry=retry) as (folder, outcomes):
+    with run_and_log(plan, folders, engine, log_format, fresh=fresh, retry=retry) as (folder, outcomes):
         _show(folder, folders, report=report, include_faces=include_faces, retry=retry)
     if any(o.status in {"failed", "timeout"} for o in outcomes):
         click.get_current_context().exit(1)
@@ -173,7 +173,7 @@ def _update_page(results: RunResults, page: Path, *, include_faces: bool) -> boo
 
 
 @contextlib.contextmanager
-def _run_and_log(
+def run_and_log(
     plan: Plan, folders: Folders, engine: Engine, log_format: str, **arguments: Any
 ) -> Iterator[tuple[Path, list[Outcome]]]:
     """Context manager that runs a plan and logs it on stderr, as progress for people (``text``) or as the events of its
@@ -240,7 +240,7 @@ def _replay(
             options.note(prepared.note)
         plan, original = prepared.plan, prepared.original
         place = {"into": prepared.into, "about": {"replay_of": original.name}}
-        with _run_and_log(plan, prepared.folders, new_engine(plan.device), log_format, **place) as (folder, _):
+        with run_and_log(plan, prepared.folders, new_engine(plan.device), log_format, **place) as (folder, _):
             differences = replay.compare(original, folder)
     say(f"rows:   {folder}")
     if not differences:

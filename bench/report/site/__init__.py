@@ -29,7 +29,7 @@ from bench.report.page_text import environment, finished, script_data
 from bench.report.site import assets
 from bench.report.site.attack_page import AttackerPage, attacker_pages
 from bench.report.site.defense_page import defense_page, kinds_of, strength_of
-from bench.report.site.fact_pages import dataset_pages, judge_pages, run_pages
+from bench.report.site.fact_pages import dataset_pages, judge_pages, run_pages, verification_in_words
 from bench.report.site.leaderboard import board_sections
 from bench.report.site.links import Content
 from bench.report.site.search_index import entries
@@ -147,4 +147,5 @@ def _environment() -> Environment:
     found = environment("bench.report.site")
     found.globals.update(plural=plural, support=support, order_key=order, counted=COUNTED)
     found.globals.update(leakage_metric=LEAKAGE, chance_metric=CHANCE, flops_metric=FLOPS, latency_metric=LATENCY)
+    found.globals.update(verification=verification_in_words)
     return found

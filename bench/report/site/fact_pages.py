@@ -10,7 +10,7 @@ from bench.analysis.measures import measure, metric_named
 from bench.analysis.table_model import Measurement
 from bench.analysis.tables.questions import PRIMARY, is_upload
 from bench.analysis.threshold_words import percent, rule_of
-from bench.core.text import joined_labels
+from bench.core.text import joined_labels, plural
 from bench.report.page import provenance
 from bench.report.page.judges import judged_models
 from bench.report.page.provenance import Step
@@ -215,13 +215,24 @@ def _of_source(source: Source) -> Facts:
     kinds = {
         "run": "a run folder of whoever made this site",
         "reference": "the reference run, which comes with bench",
-        "bundle": "a bundle of others; "
-        + ("some of its rows were computed again and agree" if source.verified else "nobody has verified it here"),
+        "bundle": "a bundle of others",
     }
     found = [("From", kinds[source.kind])]
-    if source.file:
-        found += [("Bundle", source.file), ("Bundle, sha256", source.sha256)]
+    if source.kind == "bundle":
+        found += [("Bundle, sha256", source.sha256), ("Verified", verification_in_words(source))]
     counts = source.results.cells["status"].value_counts().to_dict()
     found.append(("Cells", ", ".join(f"{number} {status}" for status, number in counts.items()) or "none"))
     found.append(("Status", source.run.status))
     return found
+
+
+def verification_in_words(source: Source) -> str:
+    """Return what the record of verification beside a bundle says, as text."""
+    known = source.verification
+    if known is None:
+        return "no: no record of bench verify lies beside it"
+    agreed = f"{len(known.cells)} of {plural(known.of, 'cell')} recomputed on {known.date} with bench {known.bench}"
+    if known.ok:
+        return f"yes: {agreed}, and everything agrees"
+    problems = [*known.differences, *known.unchecked]
+    return f"no: {agreed}; {'; '.join(problems[:5]) or 'it does not agree'}"

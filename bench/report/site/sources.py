@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -15,10 +15,12 @@ from bench.core.errors import StorageError
 from bench.core.packages import DISTRIBUTION
 from bench.runs.combine import require_different
 from bench.runs.snapshot import results_of
+from bench.store.bundles import bundle_sha256, open_bundle
 from bench.store.reading import RunResults
 from bench.store.reference import find_reference
 from bench.store.run_folders import find_run
 from bench.store.run_record import RunRecord
+from bench.store.verifications import Verification, read_verification
 from bench.suite.from_reference import same_questions
 
 SourceKind = Literal["run", "bundle", "reference"]
@@ -27,17 +29,17 @@ _BUNDLE = ".zip"
 
 @dataclass(frozen=True)
 class Source:
-    """A run of a site: its rows, where they are from, and whether somebody has computed a part of them again.
+    """A run of a site: its rows, and where they are from.
 
-    ``name`` tells it apart from the others, and ``file`` is the file name of a bundle, with its ``sha256``.
+    ``name`` tells it apart from the others. Of a bundle, ``sha256`` is that of its file, and ``verification`` the record
+    beside it of what ``bench verify`` found, or None.
     """
 
     name: str
     results: RunResults
     kind: SourceKind
-    verified: bool = False
-    file: str = ""
     sha256: str = ""
+    verification: Verification | None = None
 
     @cached_property
     def rows(self) -> Rows:
@@ -59,6 +61,11 @@ class Source:
     def run(self) -> RunRecord:
         """The record of the run."""
         return self.results.run
+
+    @property
+    def verified(self) -> bool:
+        """True for a bundle some of whose cells were recomputed, with results that agree."""
+        return self.verification is not None and self.verification.ok
 
     @property
     def trusted(self) -> bool:
@@ -104,7 +111,15 @@ def _open(argument: str, results: Path, stack: contextlib.ExitStack) -> Source:
 
 
 def _bundle(path: Path, stack: contextlib.ExitStack) -> Source:
-    raise StorageError(f"{path}: expected a run folder, found a bundle")
+    """Open a bundle, which is checked when it is unpacked, and the record of its verification."""
+    folder = stack.enter_context(open_bundle(path))
+    return Source(
+        name=path.name,
+        results=RunResults(folder),
+        kind="bundle",
+        sha256=bundle_sha256(path),
+        verification=read_verification(path),
+    )
 
 
 def _reference_named(version: str) -> Source | None:
@@ -135,9 +150,5 @@ def _references(found: Sequence[Source]) -> Iterator[Source]:
 def _named(found: Sequence[Source]) -> list[Source]:
     """Return runs of which no two have the same name."""
     names = [source.name for source in found]
-    return [
-        source
-        if names.count(source.name) == 1
-        else Source(f"{source.name} ({i})", source.results, source.kind, source.verified, source.file, source.sha256)
-        for i, source in enumerate(found, 1)
-    ]
+    several = [replace(source, name=f"{source.name} ({i})") for i, source in enumerate(found, 1)]
+    return [one if names.count(one.name) == 1 else other for one, other in zip(found, several, strict=True)]

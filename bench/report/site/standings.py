@@ -87,7 +87,8 @@ class Standing:
     def mark(self) -> str:
         """Where its rows are from: the reference run, a run of whoever made the site, or a bundle."""
         if self.source.kind == "bundle":
-            return "verified" if self.source.verified else "not verified"
+            known = self.source.verification
+            return "not verified" if known is None else "verified" if known.ok else "verification failed"
         return "reference" if self.source.kind == "reference" else "own run"
 
     @property

@@ -1,0 +1,300 @@
+"""``bench verify``: checks the bundle of a stranger, and recomputes some of its cells on this machine.
+
+Nothing from a bundle is executed. Its suite is data, from which the plan is made again with the plugins that are
+installed here (`bench.runs.replan`); code and files that the suite names beside these must be allowed by the user. All
+cells must be those of this plan, and the rows of some of them, chosen by a seed that nobody knows before, must be those
+that are computed here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import secrets
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from bench.core.domain import Cell
+from bench.core.errors import BenchError, ReplayError
+from bench.core.paths import child
+from bench.core.provenance import VERSION, device_name
+from bench.core.table_sizes import MOST_CELLS, read_table
+from bench.engine.factory import check_device
+from bench.planning.plan import Plan, select
+from bench.registry.discovery import Registry
+from bench.runs import record as run_records
+from bench.runs.bundle_rows import disagreements
+from bench.runs.named_files import require_no_files
+from bench.runs.replan import plan_again
+from bench.runs.run import outcome
+from bench.runs.same_rows import Compared, compared
+from bench.store.bundles import bundle_sha256, open_bundle
+from bench.store.cell_rows import cell_row
+from bench.store.public_runs import hide_paths, public_record, public_text
+from bench.store.reading import RunResults
+from bench.store.run_record import RECORD, ComponentRecord, RunRecord
+from bench.store.schema import CELLS
+from bench.store.table_check import checked_cells
+from bench.store.verifications import RecomputedCell, Verification
+from bench.store.workspace import Folders
+from bench.suite.bundled import published as published_suites
+from bench.suite.from_reference import same_questions
+from bench.suite.paper_tables import published as published_numbers
+from bench.suite.suite import read
+from bench.suite.version import CHANGED
+
+OTHER_PROCESSOR = 1e-3  # by which numbers may differ that another processor computed
+# The columns of cells that say how a cell ended, not what it asks.
+_MEASURED = frozenset(
+    ("status", "reason", "failed_stage", "traceback", "log", "batch", "seconds", "peak_mb", "cached")
+) | {"unstable", "attack_unstable"}
+_ENDINGS = ("status", "failed_stage")  # of a cell that must be the same when it is recomputed
+
+
+@dataclass
+class Verifying:
+    """A verification in progress: the results in the bundle, and what was found so far.
+
+    ``differences`` are what does not agree, ``unchecked`` what could not be checked. ``plan`` is the plan of the whole
+    suite, or None if it cannot be made here; ``chosen`` are the cells to recompute.
+    """
+
+    file: Path
+    sha256: str
+    results: RunResults
+    seed: int
+    tolerance: float
+    plan: Plan | None = None
+    chosen: Sequence[Cell] = ()
+    of: int = 0
+    differences: list[str] = field(default_factory=list)
+    unchecked: list[str] = field(default_factory=list)
+    recomputed: list[RecomputedCell] = field(default_factory=list)
+
+    @property
+    def record(self) -> RunRecord:
+        """The record of the run, whose suite lies in the current folder, wherever the stranger says that it lay."""
+        found = self.results.run
+        return replace(found, suite=replace(found.suite, path=Path(found.suite.path or "suite.toml").name))
+
+    @property
+    def note(self) -> str | None:
+        """A sentence if the run was computed on another processor, or None."""
+        here, there = device_name("cpu"), self.results.run.machine.processor
+        return None if there == here else f"recorded on {there}, this is {here}: numbers may differ by {self.tolerance}"
+
+    def found(self) -> Verification:
+        """Return what was found, to be written beside the bundle."""
+        everything = bool(self.recomputed) and len(self.recomputed) == len(self.chosen)
+        return Verification(
+            sha256=self.sha256,
+            ok=everything and not self.differences and not self.unchecked,
+            bench=VERSION,
+            date=datetime.now(UTC).isoformat(timespec="seconds"),
+            seed=self.seed,
+            of=self.of,
+            tolerance=self.tolerance,
+            cells=tuple(self.recomputed),
+            differences=tuple(self.differences),
+            unchecked=tuple(self.unchecked),
+        )
+
+
+@contextlib.contextmanager
+def verifying(file: Path, seed: int | None = None, tolerance: float | None = None) -> Iterator[Verifying]:
+    """Context manager that gives the verification of a bundle, after every row in it was read and compared with its
+    cell. Raises `StorageError` for what is no bundle, and for rows that cannot be read.
+
+    ``seed`` chooses the cells to recompute; by default it is a random one. ``tolerance``: by how much numbers may
+    differ; by default not at all, or by `OTHER_PROCESSOR` if another processor computed them.
+    """
+    before = bundle_sha256(file)
+    with open_bundle(file) as folder:
+        results = RunResults(folder)
+        same = results.run.machine.processor == device_name("cpu")
+        if tolerance is None:
+            tolerance = 0.0 if same else OTHER_PROCESSOR
+        seed = secrets.randbits(32) if seed is None else seed
+        found = Verifying(file=file, sha256=before, results=results, seed=seed, tolerance=tolerance)
+        found.differences += disagreements(results)
+        yield found
+
+
+def plan_cells(
+    state: Verifying,
+    registry: Registry,
+    count: int,
+    timeout_s: float | None = None,
+    *,
+    trust: bool = False,
+    files: bool = False,
+) -> Plan | None:
+    """Make the plan of the run in a bundle again, compare all cells with it, and choose ``count`` of them.
+
+    Return the plan of the chosen cells; None if nothing can be recomputed, which the verification then says.
+    ``trust``: code outside the installed plugins that the suite names may run; ``files``: files that it names may be
+    read.
+    """
+    record = state.record
+    state.differences += _wrong_claims(record)
+    state.unchecked += _unknown_version(state, record)
+    try:
+        if not files:
+            require_no_files(record.suite, registry)
+        plan = plan_again(state.file, record, registry, timeout_s=timeout_s, strict=True, trust=trust)
+        check_device(plan.device)
+    except BenchError as error:
+        cells = len(state.results.cells)
+        reason = str(error) if isinstance(error, ReplayError) else " ".join(str(error).split())
+        state.unchecked.append(f"none of the {cells} cells could be recomputed: {reason}")
+        return None
+    state.plan = plan
+    state.differences += _other_record(record, plan, registry)
+    state.differences += _other_cells(state.results, plan, registry)
+    asked = [cell for cell in plan.cells if cell.skip is None]
+    state.of = len(asked)
+    state.chosen = choose(asked, count, f"{state.seed}/{state.sha256}")
+    if not state.chosen:
+        state.unchecked.append("no cell was recomputed: all of them are skipped")
+        return None
+    return select(plan, {cell.id for cell in state.chosen})
+
+
+def choose(cells: Sequence[Cell], count: int, seed: str) -> list[Cell]:
+    """Return some cells, which follow from a seed and nothing else that a forger could choose."""
+
+    def drawn(cell: Cell) -> str:
+        return hashlib.sha256(f"{seed}/{cell.id}".encode()).hexdigest()
+
+    return sorted(cells, key=drawn)[:count]
+
+
+@contextlib.contextmanager
+def place_to_compute(state: Verifying) -> Iterator[tuple[Folders, Path]]:
+    """Context manager that gives the folders in which cells are recomputed, with a cache of their own, and the run
+    folder to write; all of them are temporary."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as place:
+        folders = Folders(out=Path(place))
+        yield folders, child(folders.results, state.record.suite.name, "recomputed")
+
+
+def compare(state: Verifying, again: Path) -> None:
+    """Compare the chosen cells of a bundle with the run folder in which they were recomputed."""
+    now = RunResults(again)
+    theirs, ours = (_by_cell(results) for results in (state.results, now))
+    for cell in state.chosen:
+        if cell.id not in theirs:  # `_other_cells` has said so.
+            continue
+        found = Compared()
+        for name in _ENDINGS:
+            expected, given = ours[cell.id][name], theirs[cell.id][name]
+            if expected != given:
+                found.texts.append(f"{name}: expected {expected or 'none'}, found {given or 'none'}")
+        if not found.texts:
+            found = compared(cell, state.results, now, state.tolerance)
+        state.recomputed.append(RecomputedCell(cell=cell.id, rows=found.rows, largest=found.largest))
+        state.differences += [f"cell {cell.id} ({_words(cell)}): {text}" for text in found.texts]
+
+
+def _by_cell(results: RunResults) -> Mapping[str, Mapping[str, Any]]:
+    rows = _cell_table(results).to_pylist()
+    return {row["cell"]: row for row in rows}
+
+
+def _cell_table(results: RunResults) -> pa.Table:
+    path = results.folder / "cells.parquet"
+    return checked_cells(path, read_table(path, MOST_CELLS))
+
+
+def _words(cell: Cell) -> str:
+    evaluated = f", seen by {cell.evaluated.label}" if cell.evaluated else ""
+    return f"{cell.experiment}: {cell.defense.label} on {cell.dataset.label}, {cell.attack.label}{evaluated}"
+
+
+# ---- what the record and the cells claim -----------------------------------------------------------------------------
+
+
+def _wrong_claims(record: RunRecord) -> Iterator[str]:
+    """Yield the experiments whose published numbers are not those of the paper."""
+    for experiment in record.suite.experiments:
+        if not record.suite.table(experiment.name).get("claims"):
+            expected = published_numbers(experiment.table) if experiment.table else None
+            if experiment.claims != expected:
+                yield f"{RECORD}: suite.experiments: {experiment.name}: expected the numbers of the paper, found others"
+
+
+def _unknown_version(state: Verifying, record: RunRecord) -> Iterator[str]:
+    """Yield why the version of the suite cannot be checked; add a difference if it is not the suite of that version."""
+    version = record.suite.version
+    if version is None or version.endswith(CHANGED):
+        return
+    for path in published_suites().values():
+        suite = read(path)
+        if suite.tables.suite.version == version:
+            if not same_questions(suite.raw, record):
+                state.differences.append(
+                    f"{RECORD}: suite.version: expected the questions of {version}, found a suite that asks others"
+                )
+            return
+    yield f"no suite of the version {version} comes with this bench, so that its questions could not be compared"
+
+
+def _other_record(record: RunRecord, plan: Plan, registry: Registry) -> Iterator[str]:
+    """Yield which components and texts of a record are not those of its plan."""
+    planned = run_records.of_plan(plan, registry, "local", datetime.now(UTC))
+    public = public_record(planned, hide_paths)
+    for name in ("name", "title", "description", "experiments"):
+        if getattr(record.suite, name) != getattr(public.suite, name):
+            yield f"{RECORD}: suite.{name}: expected what its suite says, found something else"
+    recorded, expected = (list(map(_fixed, of.components)) for of in (record, public))
+    for component in expected:
+        if component not in recorded:
+            words = f"{component.kind} {component.label}"
+            yield f"{RECORD}: components: expected {words} as it is here, found another one, or none"
+    for component in recorded:
+        if component not in expected:
+            words = f"{component.kind} {component.label}"
+            yield f"{RECORD}: components: expected those that its cells use, as they are here, found {words}"
+
+
+def _fixed(component: ComponentRecord) -> ComponentRecord:
+    """Return a component without what is noticed on a machine: notes, and why a stand-in takes its place."""
+    return replace(component, notes=(), because=None)
+
+
+def _other_cells(results: RunResults, plan: Plan, registry: Registry) -> Iterator[str]:
+    """Yield which cells of a run are not those of its plan: missing, additional, or with another label."""
+    path = results.folder / "cells.parquet"
+    rows = [cell_row(outcome(cell, plan, {}), registry) for cell in plan.cells]
+    table = checked_cells(path, pa.Table.from_pylist(rows, schema=CELLS))
+    planned = {row["cell"]: _public_row(row) for row in table.to_pylist()}
+    found = _by_cell(results)
+    for cell in sorted(planned.keys() - found.keys()):
+        yield f"cells.parquet: expected the cell {cell} of its suite, found none"
+    for cell in sorted(found.keys() - planned.keys()):
+        yield f"cells.parquet: expected cells of its suite, found {cell}, which is none"
+    for cell in planned.keys() & found.keys():
+        expected, given = planned[cell], found[cell]
+        if _skip(expected) != _skip(given):
+            yield f"cells.parquet: cell {cell}: expected one {_skip(expected)}, found one {_skip(given)}"
+        for name in CELLS.names:
+            if name not in _MEASURED and expected[name] != given[name]:
+                yield f"cells.parquet: cell {cell}: {name}: expected {expected[name]}, found {given[name]}"
+
+
+def _skip(row: Mapping[str, Any]) -> str:
+    return f"that is skipped ({row['reason']})" if row["status"] == "skipped" else "that is not skipped"
+
+
+def _public_row(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the row of a cell as a bundle holds it."""
+    return {
+        name: public_text(value, "cells.parquet", hide_paths) if isinstance(value, str) and value else value
+        for name, value in row.items()
+    }

@@ -1,0 +1,77 @@
+"""The small record that ``bench verify`` writes beside a bundle: what was recomputed, and whether it agreed.
+
+It says what somebody found on some machine, and counts only for the bundle whose sha256 it names.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from bench.core.errors import StorageError
+from bench.core.files import write_atomically
+from bench.core.whole_files import read_json
+from bench.store.bundles import bundle_sha256
+from bench.store.typed_json import decode
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecomputedCell:
+    """A cell that was recomputed: its id, the number of rows that were compared, and the largest difference of a
+    number in them."""
+
+    cell: str
+    rows: int
+    largest: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verification:
+    """What ``bench verify`` found about the bundle of this sha256.
+
+    - ``ok``: everything agreed, and could be checked
+    - ``bench``: the version of bench that verified it; ``date``: when, in UTC
+    - ``seed``, ``cells``: which cells were recomputed, of so many (``of``) with results; ``tolerance``: by which their
+      numbers could differ
+    - ``differences``: what did not agree; ``unchecked``: what could not be checked, and why
+    """
+
+    sha256: str
+    ok: bool
+    bench: str
+    date: str
+    seed: int
+    of: int = 0
+    tolerance: float = 0.0
+    cells: Sequence[RecomputedCell] = ()
+    differences: Sequence[str] = ()
+    unchecked: Sequence[str] = ()
+
+
+def verification_file(bundle: Path) -> Path:
+    """Return the path of the record of verification of a bundle: ``BUNDLE.verified.json``."""
+    return bundle.with_name(f"{bundle.name}.verified.json")
+
+
+def write_verification(bundle: Path, found: Verification) -> Path:
+    """Write the record of a verification beside its bundle, and return its path."""
+    path = verification_file(bundle)
+    write_atomically(path, json.dumps(asdict(found), indent=1))
+    return path
+
+
+def read_verification(bundle: Path) -> Verification | None:
+    """Return the record of verification beside a bundle; None if there is none, or if it is about another file.
+
+    Raises `StorageError` if it cannot be read.
+    """
+    path = verification_file(bundle)
+    try:
+        found = decode(Verification, read_json(path))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, OverflowError) as error:
+        raise StorageError(f"{path}: expected the record of a verification, found none ({error})") from None
+    return found if found.sha256 == bundle_sha256(bundle) else None
