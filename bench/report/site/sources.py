@@ -9,6 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
+import pandas as pd
+
 from bench.analysis.cells import CellRow
 from bench.analysis.rows import Rows
 from bench.core.errors import StorageError
@@ -16,6 +18,7 @@ from bench.core.packages import DISTRIBUTION
 from bench.runs.combine import require_different
 from bench.runs.snapshot import results_of
 from bench.store.bundles import bundle_sha256, open_bundle
+from bench.store.public_runs import hide_paths, public_record
 from bench.store.reading import RunResults
 from bench.store.reference import find_reference
 from bench.store.run_folders import find_run
@@ -28,11 +31,27 @@ _BUNDLE = ".zip"
 
 
 @dataclass(frozen=True)
+class PublishedResults(RunResults):
+    """The results of a run without the paths of the machine that computed it: a site is for others to read."""
+
+    @cached_property
+    def run(self) -> RunRecord:
+        """The record of the run, as `bench bundle` publishes it."""
+        return public_record(super().run, hide_paths)
+
+    @cached_property
+    def cells(self) -> pd.DataFrame:
+        """One row per cell, whose reason names no path."""
+        found = super().cells
+        return found.assign(reason=found["reason"].map(lambda text: hide_paths("", text), na_action="ignore"))
+
+
+@dataclass(frozen=True)
 class Source:
     """A run of a site: its rows, and where they are from.
 
-    ``name`` tells it apart from the others. Of a bundle, ``sha256`` is that of its file, and ``verification`` the record
-    beside it of what ``bench verify`` found, or None.
+    ``name`` tells it apart from the others. Of a bundle, ``sha256`` is that of its file, and ``verification`` the
+    record beside it of what ``bench verify`` found, or None.
     """
 
     name: str
@@ -106,7 +125,7 @@ def _open(argument: str, results: Path, stack: contextlib.ExitStack) -> Source:
         if reference := _reference_named(argument):
             return reference
         raise
-    run = stack.enter_context(results_of(folder))
+    run = PublishedResults(stack.enter_context(results_of(folder)).folder)
     return Source(name="/".join(run.folder.parts[-2:]), results=run, kind="run")
 
 
