@@ -400,8 +400,8 @@ def test_curves_are_drawn_where_their_numbers_say() -> None:
     values = [Measurement(value=v, low=v - 0.1, high=v + 0.1, n=10) for v in (0.2, 0.4, 0.8)]
     curve = Curve(label="best", xs=[100, 400, 1600], measurements=values, style=Style(index=0))
     chart = Chart(
-        number="", title="t", caption="c", experiment="e", x="faces", metric=metric, panels=[Panel(title="p", curves=[curve])],
-        source="s", log=True, from_zero=True,
+        number="", title="t", caption="c", experiment="e", x="faces", metric=metric, source="s", log=True,
+        panels=[Panel(title="p", curves=[curve])], from_zero=True,
     )  # fmt: skip
     (panel,) = panels(chart)
     (drawn,) = panel.curves
