@@ -10,7 +10,6 @@ from __future__ import annotations
 import datetime
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,27 +26,17 @@ from bench.report.page import assets as report_assets
 from bench.report.page.evidence import order, support
 from bench.report.page_text import environment, finished, script_data
 from bench.report.site import assets
-from bench.report.site.attack_page import AttackerPage, attacker_pages
+from bench.report.site.attack_page import attacker_pages
 from bench.report.site.defense_page import defense_page, kinds_of, strength_of
 from bench.report.site.fact_pages import dataset_pages, judge_pages, run_pages, verification_in_words
 from bench.report.site.leaderboard import board_sections
 from bench.report.site.links import Content
-from bench.report.site.search_index import entries
+from bench.report.site.paths import SitePage, entry
 from bench.report.site.sources import Source
 from bench.report.site.standings import boards
 
 INDEX = "index.html"
 MARK = '<meta name="generator" content="bench site">'
-
-
-@dataclass(frozen=True)
-class SitePage:
-    """A page before it is printed: its path, its template, its title and what the template shows."""
-
-    path: str
-    template: str
-    title: str
-    about: Mapping[str, Any]
 
 
 def write_site(sources: Sequence[Source], folder: Path, arguments: Sequence[str], output: str) -> list[Path]:
@@ -61,7 +50,7 @@ def write_site(sources: Sequence[Source], folder: Path, arguments: Sequence[str]
     content = Content(boards=boards(sources), sources=sources)
     pages = list(_pages(content))
     common = {
-        "index": entries(pages),
+        "index": [entry(page) for page in pages],
         "made": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
         "version": VERSION,
         "command": shlex.join(["bench", "site", *arguments, "-o", output]),
@@ -110,22 +99,22 @@ def _pages(content: Content) -> Iterator[SitePage]:
     datasets, judges, runs = dataset_pages(content), judge_pages(content), run_pages(content)
     sections = board_sections(content)
     listed = {"attackers": attackers, "datasets": datasets, "judges": judges, "runs": runs}
-    yield SitePage(INDEX, "index.html.j2", "Leaderboard", {"sections": sections, **listed})
+    yield SitePage(INDEX, "index.html.j2", "Leaderboard", "leaderboard", {"sections": sections, **listed})
     strengths = {source.name: strength_of(source.rows) for source in content.sources}
     for one in content.standings:
         page = defense_page(content, one, strengths[one.source.name])
         about = {"page": page, "one": one, "run_path": content.page_of_source(one.source), "kinds": kinds_of(one)}
-        yield SitePage(content.page_of(one), "defense.html.j2", one.name, about)
-    yield from (_attacker(one) for one in attackers)
-    for facts, what in [*((p, "Data set") for p in datasets), *((p, "Recogniser") for p in judges)]:
+        words = " ".join([one.cell.plugin, one.entry.goal, one.family, one.badge, one.mark, one.source.name])
+        yield SitePage(content.page_of(one), "defense.html.j2", one.name, "defense", about, words)
+    for attacker in attackers:
+        words = f"{attacker.channel} {attacker.attacker.plugin} {attacker.knowledge}"
+        yield SitePage(attacker.path, "attack.html.j2", attacker.name, "attack", {"page": attacker}, words)
+    for facts, what in [*((p, "data set") for p in datasets), *((p, "recogniser") for p in judges)]:
         own = [(source, content.page_of_source(source)) for source in facts.sources]
-        yield SitePage(facts.path, "facts.html.j2", facts.name, {"page": facts, "what": what, "own": own})
+        about = {"page": facts, "what": what.capitalize(), "own": own}
+        yield SitePage(facts.path, "facts.html.j2", facts.name, what, about, facts.facts[0][1])
     for run in runs:
-        yield SitePage(run.path, "run.html.j2", run.source.name, {"page": run})
-
-
-def _attacker(one: AttackerPage) -> SitePage:
-    return SitePage(one.path, "attack.html.j2", one.name, {"page": one})
+        yield SitePage(run.path, "run.html.j2", run.source.name, "run", {"page": run})
 
 
 def _html(env: Environment, page: SitePage, common: Mapping[str, Any]) -> str:

@@ -25,7 +25,7 @@ _UNKNOWN = "not recorded"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Calibration:
+class CleanRecognition:
     """How a recogniser does on clean pairs of a data set: its accuracy, and the threshold of a service with the false
     match rate (FMR) that it realises."""
 
@@ -48,7 +48,7 @@ class FactsPage:
     path: str
     synthetic: bool
     facts: Facts
-    calibrations: Sequence[Calibration]
+    calibrations: Sequence[CleanRecognition]
     sources: Sequence[Source]
     notes: Sequence[str] = ()
     metric = ACCURACY
@@ -165,7 +165,7 @@ def _of_judge(source: Source, component: ComponentRecord) -> Facts:
     return found
 
 
-def _calibrations(content: Content) -> Iterator[Calibration]:
+def _calibrations(content: Content) -> Iterator[CleanRecognition]:
     """Yield how each recogniser does on clean pairs of each data set, in each run."""
     for source in content.sources:
         points: dict[tuple[str, str], list[CellRow]] = {}
@@ -176,11 +176,13 @@ def _calibrations(content: Content) -> Iterator[Calibration]:
             yield _calibration(content, source, dataset, judge, cells)
 
 
-def _calibration(content: Content, source: Source, dataset: str, judge: str, cells: Sequence[CellRow]) -> Calibration:
+def _calibration(
+    content: Content, source: Source, dataset: str, judge: str, cells: Sequence[CellRow]
+) -> CleanRecognition:
     threshold = next((t for c in cells if (t := source.rows.scores.threshold(c.cell)) is not None), None)
     of_data, of_judge = source.run.component("dataset", dataset), source.run.component("model", judge)
     people = f" of {threshold.people:,} people" if threshold and threshold.people is not None else ""
-    return Calibration(
+    return CleanRecognition(
         dataset=dataset,
         dataset_page=content.page_of_component("data", of_data) if of_data else "",
         judge=judge,

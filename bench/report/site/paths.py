@@ -1,11 +1,15 @@
-"""Where each page of a site lies: every page has a file name of its own, made of letters, digits and hyphens only."""
+"""The pages of a site: where each lies, and how the search finds it.
+
+Every page has a file name of its own, made of letters, digits and hyphens only.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
+from bench.core.text import shortened
 from bench.report.charts.theme import file_name
 
 PageKind = Literal["defense", "attack", "data", "judge", "run"]
@@ -17,6 +21,25 @@ FOLDERS: dict[PageKind, str] = {
     "run": "runs",
 }
 _LONGEST = 60  # characters of a file name
+_LONGEST_WORDS = 110  # characters of a title or of words in the search: every page holds those of all
+
+
+@dataclass(frozen=True)
+class SitePage:
+    """A page before it is printed: its path, its template, its title, what it is about (``kind``), what the template
+    shows (``about``), and further words by which it is found."""
+
+    path: str
+    template: str
+    title: str
+    kind: str
+    about: Mapping[str, Any]
+    words: str = ""
+
+
+def entry(page: SitePage) -> list[str]:
+    """Return what the search knows of a page: title, kind, path, words."""
+    return [shortened(page.title, _LONGEST_WORDS), page.kind, page.path, shortened(page.words, _LONGEST_WORDS)]
 
 
 @dataclass
