@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import click
 
-from bench.cli import bundle, check, cleanup, diff, guide, init, judge, new, plugins, rescore, results, run, trial
+from bench.cli import bundle, check, cleanup, diff, guide, init, judge, new, plugins, rescore, results, run, site, trial
 from bench.cli.error_messages import Main, exit_codes
 from bench.cli.streams import replace_closed_streams, replace_unknown_characters
 from bench.core.processes import name_user
@@ -34,6 +34,6 @@ def main() -> None:
 name_user()
 replace_closed_streams()  # Consoles look at the streams when they are imported.
 replace_unknown_characters()
-for _module in (init, new, trial, check, run, results, rescore, diff, bundle, judge, plugins, cleanup, guide):
+for _module in (init, new, trial, check, run, results, rescore, diff, bundle, site, judge, plugins, cleanup, guide):
     for _command in _module.COMMANDS:
         main.add_command(_command)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,13 +13,21 @@ from bench.suite.version import questions
 
 def same_questions(raw: Mapping[str, Any], reference: RunRecord) -> bool:
     """Return True if a suite asks of defenses what the suite of a reference run asks, whatever the defenses are."""
-    return _without_defenses(raw) == _without_defenses(reference.suite.raw)
+    return without_defenses(raw) == without_defenses(reference.suite.raw)
 
 
-def _without_defenses(raw: Mapping[str, Any]) -> dict[str, Any]:
-    found = copy.deepcopy(questions(raw))
-    for table in found.get("experiment", ()):
-        table.pop("defenses", None)
+def without_defenses(raw: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what a suite asks of any defense: its questions without the defenses. What has not the form of an
+    experiment stays as it is."""
+    found = questions(raw)
+    tables = found.get("experiment")
+    if isinstance(tables, list):
+        found["experiment"] = [
+            {name: value for name, value in table.items() if name != "defenses"}
+            if isinstance(table, Mapping)
+            else table
+            for table in tables
+        ]
     return found
 
 

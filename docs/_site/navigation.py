@@ -18,6 +18,7 @@ SECTIONS: Mapping[str, Sequence[str]] = {
         "rescoring",
         "comparing",
         "exporting",
+        "site",
         "claims",
         "repeatability",
         "publishing",

@@ -8,7 +8,7 @@ docs/design/verdict.md has all definitions and the limits.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,7 +19,7 @@ from bench.analysis.rows import Rows
 from bench.analysis.table_model import ROW_KINDS
 from bench.analysis.tables.assessed_defense import AssessedDefense, Assessment, Dominator
 from bench.analysis.tables.goals import Purpose, purpose_of
-from bench.analysis.tables.tried_attacks import names_of
+from bench.analysis.tables.tried_attacks import Attacker, names_of
 from bench.core.domain import Goal
 from bench.core.text import plural
 from bench.store.several_runs import Joined
@@ -86,12 +86,30 @@ def tested_for_leaks(rows: Rows) -> dict[str, AssessedDefense]:
 
 def recommend(rows: Rows, goal: Goal = "recognition") -> Recommendation:
     """Compare the defenses of a run with this goal, and choose the one to use."""
-    settings, purpose = _settings(rows).values(), purpose_of(rows, goal)
-    asked = (cells for cells in settings if cells[0].clean or (cells[0].goal == goal and cells[0].control is None))
-    made = [Assessment(rows, cells, goal, purpose) for cells in asked]
-    made.sort(key=lambda m: -ROW_KINDS.index(m.entry.kind))
+    return compare(goal, purpose_of(rows, goal), assessments(rows, goal))
+
+
+def assessments(rows: Rows, goal: Goal) -> list[Assessment]:
+    """Return the defenses of a run with this goal, each by itself, and the upload without protection."""
+    purpose = purpose_of(rows, goal)
+    return [
+        Assessment(rows, cells, goal, purpose)
+        for cells in _settings(rows).values()
+        if cells[0].clean or (cells[0].goal == goal and cells[0].control is None)
+    ]
+
+
+def compare(
+    goal: Goal, purpose: Purpose, made: Iterable[Assessment], asked: Sequence[Attacker] | None = None
+) -> Recommendation:
+    """Compare defenses with one goal, which may come from several runs of the same questions, and choose the one to
+    use.
+
+    ``asked`` are the attackers that each of them must have faced; by default all that any of them faced.
+    """
+    made = sorted(made, key=lambda m: -ROW_KINDS.index(m.entry.kind))
     entries = [m.entry for m in made]
-    names = names_of([a.attacker for e in entries if e.candidate for a in e.tried])
+    names = names_of([a.attacker for e in entries if e.candidate for a in e.tried] if asked is None else asked)
     drawn = draw([m.utility for m in made], [m.matched for m in made])
     entries = [_with_interval(e, drawn, i) for i, e in enumerate(entries)]
     entries = [replace(e, untried=[name for k, name in names.items() if k not in e.attackers]) for e in entries]

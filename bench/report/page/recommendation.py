@@ -257,7 +257,7 @@ def _row(rows: Rows, found: Recommendation, entry: AssessedDefense, mark: str, s
         attack=[a for a in attack if a],
         channels=_channels(entry),
         dominated=_dominated(entry),
-        remarks=_remarks(entry),
+        remarks=remarks(entry),
         command=command_again(rows, entry),
     )
 
@@ -296,7 +296,7 @@ def _dominated(entry: AssessedDefense) -> str:
     return f"by {first.name} ({share}){others}" if first.certain else f"by {first.name}, but only in {share}{others}"
 
 
-def _remarks(entry: AssessedDefense) -> list[str]:
+def remarks(entry: AssessedDefense) -> list[str]:
     """Return what a reader must know about a defense: untried attacks, missed bars, missing measurements."""
     if entry.kind == "clean":
         return []

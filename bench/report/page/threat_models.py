@@ -62,10 +62,10 @@ def adversaries(rows: Rows) -> list[ThreatModelEntry]:
     found: dict[str, list[CellRow]] = {}
     for cell in rows.cells:
         found.setdefault(cell.attack, []).append(cell)
-    return [_adversary(rows, name, cells) for name, cells in found.items()]
+    return [adversary(rows, name, cells) for name, cells in found.items()]
 
 
-def _adversary(rows: Rows, name: str, cells: Sequence[CellRow]) -> ThreatModelEntry:
+def adversary(rows: Rows, name: str, cells: Sequence[CellRow]) -> ThreatModelEntry:
     """Return the threat model of the attack ``name``, to which the cells belong.
 
     An attack that works on the output of another one (``via``) has the knowledge of that one.
@@ -201,10 +201,10 @@ def promises(rows: Rows) -> list[ThreatModelEntry]:
         declared = component and component.defense
         declarations = tuple(str(getattr(declared, name, UNRECORDED)) for name in (*_PROMISES, "needs"))
         found.setdefault((cell.plugin, cell.goal, *declarations), []).append(cell)
-    return [_promise(rows, cells) for cells in found.values()]
+    return [promise(rows, cells) for cells in found.values()]
 
 
-def _promise(rows: Rows, cells: Sequence[CellRow]) -> ThreatModelEntry:
+def promise(rows: Rows, cells: Sequence[CellRow]) -> ThreatModelEntry:
     """Return the entry of the defenses to which the cells belong; all have the same declarations."""
     first = cells[0]
     component = _component(rows, "defense", first.recorded)

@@ -93,7 +93,7 @@ def sentences(found: Recommendation, several: bool) -> list[Sentence]:
     best = found.best
     made: list[Sentence] = []
     if best is not None:
-        made += [_utility_and_leakage(found, best, several), *_other_channels(best, several), [_certainty(found, best)]]
+        made += [*about(found, best, several), [_certainty(found, best)]]
     if note := found.purpose.note:
         made.append([f"{note[0].upper()}{note[1:]}."])
     if found.pointless:
@@ -116,9 +116,16 @@ def sentences(found: Recommendation, several: bool) -> list[Sentence]:
     return made
 
 
+def about(found: Recommendation, entry: AssessedDefense, several: bool) -> list[Sentence]:
+    """Return the sentences on the utility of a defense that has one, and on what leaks of it in each channel.
+    ``several``: as for `sentences`."""
+    return [_utility_and_leakage(found, entry, several), *_other_channels(entry, several)]
+
+
 def _utility_and_leakage(found: Recommendation, best: AssessedDefense, several: bool) -> Sentence:
-    """Return the sentence with the utility and leakage of the best defense, beside chance and no protection."""
-    start = f"With {best.name}," if found.useful else f"With {best.name}, the most useful,"
+    """Return the sentence with the utility and leakage of a defense, beside chance and no protection."""
+    most_useful = not found.useful and best is found.best
+    start = f"With {best.name}, the most useful," if most_useful else f"With {best.name},"
     worst = best.worst
     attack = attack_name(worst, several) if worst else "no attack"
     n = len({a.attacker for a in best.on_faces})
@@ -149,7 +156,7 @@ def _utility_and_leakage(found: Recommendation, best: AssessedDefense, several: 
 
 
 def _other_channels(best: AssessedDefense, several: bool) -> list[Sentence]:
-    """Return a sentence on each channel of the best defense that its leakage does not show: links and attributes."""
+    """Return a sentence on each channel of a defense that its leakage does not show: links and attributes."""
     made: list[Sentence] = []
     for name, attack in best.channels.items():
         worst = attack.worst
