@@ -11,6 +11,10 @@ from bench.registry.discovery import discover
 
 # Parameters with which a component is light.
 SMALL = {
+    "fawkes": "steps=2",
+    "lowkey": "steps=2",
+    "opom": "steps=2",
+    "tip-im": "steps=2",
     "pmt": "steps=2",
     "mr-pmt": "steps=2",
     "pmt-noise": "steps=2",
