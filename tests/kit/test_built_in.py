@@ -18,6 +18,7 @@ SMALL = {
     "pmt": "steps=2",
     "mr-pmt": "steps=2",
     "pmt-noise": "steps=2",
+    "pmt-adapted": "steps=2,faces=16,judge_steps=2,batch=8",
     "adapted-recogniser": "steps=2,faces=16",
     "decoder": "steps=2,faces=16,channels=8",
     "embedding-inversion": "steps=2,faces=16,channels=8",
