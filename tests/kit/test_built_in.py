@@ -11,9 +11,14 @@ from bench.registry.discovery import discover
 
 # Parameters with which a component is light.
 SMALL = {
+    "fawkes": "steps=2",
+    "lowkey": "steps=2",
+    "opom": "steps=2",
+    "tip-im": "steps=2",
     "pmt": "steps=2",
     "mr-pmt": "steps=2",
     "pmt-noise": "steps=2",
+    "pmt-adapted": "steps=2,faces=16,judge_steps=2,batch=8",
     "adapted-recogniser": "steps=2,faces=16",
     "decoder": "steps=2,faces=16,channels=8",
     "embedding-inversion": "steps=2,faces=16,channels=8",
