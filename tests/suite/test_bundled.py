@@ -10,6 +10,7 @@ import pytest
 from support import TESTS, Command
 
 from bench.core.errors import SuiteError
+from bench.core.packages import DISTRIBUTION
 from bench.planning.plan import make_plan
 from bench.registry.discovery import discover
 from bench.suite import bundled
@@ -103,3 +104,16 @@ def test_the_quick_suite_asks_every_kind_of_question_of_generated_faces_alone() 
             assert not component.instead_of
             if component.kind in ("dataset", "model"):
                 assert registry.find(component.kind, component.name, "").cls(**component.params).synthetic
+
+
+def test_the_suite_of_all_defenses_asks_all_that_work_alone() -> None:
+    registry = discover()
+    suite = load(bundled.published()["zoo-standard"], registry)
+    asked = {d.name for d in suite.experiments[0].defenses}
+    built_in = {
+        n
+        for (kind, n), found in registry.components.items()
+        if kind == "defense" and found.origin.distribution == DISTRIBUTION
+    }
+    assert built_in - asked == {"external-command", "external-images", "pmt-noise"}  # others' programs, and a control
+    assert suite.version == "standard-1"
