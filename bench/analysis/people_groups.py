@@ -26,13 +26,11 @@ from bench.analysis.pooling import Floats
 from bench.analysis.rows import Rows
 from bench.analysis.sample_metric import RECOGNISED
 from bench.analysis.verification_scores import VerificationScores
+from bench.stages.partners import AGES, MOST_LABELS, MOST_MIXED
 
 SHARE = 0.1  # of people, who are the most exposed ones
 EXPOSED = "told apart best"
-MOST_LABELS = 12  # An attribute with more labels, such as a name, describes people rather than groups.
-_AGES = (20.0, 40.0, 60.0)
 _BANDS = ("under 20", "20 to 39", "40 to 59", "60 and over")
-_MOST_MIXED = 0.1
 _LONGEST = 60  # Characters of a label.
 
 Members = Mapping[int, bool]
@@ -174,12 +172,12 @@ def _of_pictures(people: pd.DataFrame) -> bool:
     """Return True if an attribute describes pictures: it differs between the pictures of more than a tenth of the
     people with several ones."""
     several = people[people["pictures"] > 1]
-    return bool((several["label"].isna() & several["value"].isna()).mean() > _MOST_MIXED) if len(several) else False
+    return bool((several["label"].isna() & several["value"].isna()).mean() > MOST_MIXED) if len(several) else False
 
 
 def _label(row: Mapping[object, object]) -> str:
     """Return the label of a person from a row of people; empty if there is none."""
     value, label = row.get("value"), row.get("label")
     if row["attribute"] == "age" and isinstance(value, float) and math.isfinite(value):
-        return _BANDS[int(np.searchsorted(_AGES, value, side="right"))]
+        return _BANDS[int(np.searchsorted(AGES, value, side="right"))]
     return label if isinstance(label, str) else ""
