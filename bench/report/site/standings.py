@@ -190,7 +190,11 @@ class _Candidate:
 
     made: Assessment
     source: Source
-    cell: CellRow
+
+    @property
+    def cell(self) -> CellRow:
+        """One of its cells."""
+        return self.made.cells[0]
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -243,9 +247,7 @@ def _candidates(goal: Goal, sources: Sequence[Source]) -> tuple[list[_Candidate]
     reference: list[_Candidate] = []
     for source in sources:
         for made in assessments(source.rows, goal):
-            cells = (c for c in source.rows.cells if c.defense == made.entry.name)
-            cell = next(c for c in cells if c.clean == (made.entry.kind == "clean"))
-            one = _Candidate(made=made, source=source, cell=cell)
+            one = _Candidate(made=made, source=source)
             if made.entry.kind != "clean":
                 found.append(one)
             elif not reference:
@@ -290,7 +292,7 @@ def _controls(goal: Goal, purpose: Purpose, sources: Sequence[Source]) -> Iterat
         for cells in control_settings(source.rows.cells).values():
             if cells[0].clean:
                 continue
-            one = _Candidate(made=Assessment(source.rows, cells, goal, purpose), source=source, cell=cells[0])
+            one = _Candidate(made=Assessment(source.rows, cells, goal, purpose), source=source)
             if one.key not in known:
                 known.add(one.key)
                 yield one
