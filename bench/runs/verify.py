@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import secrets
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,7 +22,7 @@ from typing import Any
 import pyarrow as pa
 
 from bench.core.domain import Cell
-from bench.core.errors import BenchError, ReplayError
+from bench.core.errors import BenchError
 from bench.core.paths import child
 from bench.core.provenance import VERSION, device_name
 from bench.core.table_sizes import MOST_CELLS, read_table
@@ -29,15 +30,16 @@ from bench.engine.factory import check_device
 from bench.planning.plan import Plan, select
 from bench.registry.discovery import Registry
 from bench.runs import record as run_records
-from bench.runs.bundle_rows import disagreements
+from bench.runs.bundle_rows import MOST_TOLD, disagreements
 from bench.runs.named_files import require_no_files
 from bench.runs.replan import plan_again
 from bench.runs.run import outcome
-from bench.runs.same_rows import Compared, compared
+from bench.runs.same_rows import compared
 from bench.store.bundles import bundle_sha256, open_bundle
 from bench.store.cell_rows import cell_row
 from bench.store.public_runs import hide_paths, public_record, public_text
 from bench.store.reading import RunResults
+from bench.store.run_folders import require_writable
 from bench.store.run_record import RECORD, ComponentRecord, RunRecord
 from bench.store.schema import CELLS
 from bench.store.table_check import checked_cells
@@ -46,7 +48,7 @@ from bench.store.workspace import Folders
 from bench.suite.bundled import published as published_suites
 from bench.suite.from_reference import same_questions
 from bench.suite.paper_tables import published as published_numbers
-from bench.suite.suite import read
+from bench.suite.suite import read, reread
 from bench.suite.version import CHANGED
 
 OTHER_PROCESSOR = 1e-3  # by which numbers may differ that another processor computed
@@ -54,7 +56,6 @@ OTHER_PROCESSOR = 1e-3  # by which numbers may differ that another processor com
 _MEASURED = frozenset(
     ("status", "reason", "failed_stage", "traceback", "log", "batch", "seconds", "peak_mb", "cached")
 ) | {"unstable", "attack_unstable"}
-_ENDINGS = ("status", "failed_stage")  # of a cell that must be the same when it is recomputed
 
 
 @dataclass
@@ -115,6 +116,7 @@ def verifying(file: Path, seed: int | None = None, tolerance: float | None = Non
     differ; by default not at all, or by `OTHER_PROCESSOR` if another processor computed them.
     """
     before = bundle_sha256(file)
+    require_writable(file.parent, option="BUNDLE")
     with open_bundle(file) as folder:
         results = RunResults(folder)
         same = results.run.machine.processor == device_name("cpu")
@@ -122,7 +124,7 @@ def verifying(file: Path, seed: int | None = None, tolerance: float | None = Non
             tolerance = 0.0 if same else OTHER_PROCESSOR
         seed = secrets.randbits(32) if seed is None else seed
         found = Verifying(file=file, sha256=before, results=results, seed=seed, tolerance=tolerance)
-        found.differences += disagreements(results)
+        found.differences += _some(disagreements(results))
         yield found
 
 
@@ -142,21 +144,20 @@ def plan_cells(
     read.
     """
     record = state.record
-    state.differences += _wrong_claims(record)
-    state.unchecked += _unknown_version(state, record)
     try:
+        reread(record.suite)
+        state.differences += _wrong_claims(record)
+        state.unchecked += _unknown_version(state, record)
         if not files:
             require_no_files(record.suite, registry)
         plan = plan_again(state.file, record, registry, timeout_s=timeout_s, strict=True, trust=trust)
         check_device(plan.device)
     except BenchError as error:
-        cells = len(state.results.cells)
-        reason = str(error) if isinstance(error, ReplayError) else " ".join(str(error).split())
-        state.unchecked.append(f"none of the {cells} cells could be recomputed: {reason}")
+        state.unchecked.append(f"none of the {len(state.results.cells)} cells could be recomputed: {error}")
         return None
     state.plan = plan
-    state.differences += _other_record(record, plan, registry)
-    state.differences += _other_cells(state.results, plan, registry)
+    state.differences += _some(_other_record(record, plan, registry))
+    state.differences += _some(_other_cells(state.results, plan, registry))
     asked = [cell for cell in plan.cells if cell.skip is None]
     state.of = len(asked)
     state.chosen = choose(asked, count, f"{state.seed}/{state.sha256}")
@@ -164,6 +165,12 @@ def plan_cells(
         state.unchecked.append("no cell was recomputed: all of them are skipped")
         return None
     return select(plan, {cell.id for cell in state.chosen})
+
+
+def _some(lines: Iterator[str]) -> list[str]:
+    """Return the first lines, because a stranger may have made many."""
+    found = list(itertools.islice(lines, MOST_TOLD + 1))
+    return found if len(found) <= MOST_TOLD else [*found[:-1], "and more of this kind"]
 
 
 def choose(cells: Sequence[Cell], count: int, seed: str) -> list[Cell]:
@@ -191,15 +198,18 @@ def compare(state: Verifying, again: Path) -> None:
     for cell in state.chosen:
         if cell.id not in theirs:  # `_other_cells` has said so.
             continue
-        found = Compared()
-        for name in _ENDINGS:
-            expected, given = ours[cell.id][name], theirs[cell.id][name]
-            if expected != given:
-                found.texts.append(f"{name}: expected {expected or 'none'}, found {given or 'none'}")
-        if not found.texts:
+        where = f"cell {cell.id} ({_words(cell)})"
+        ends = [(row["status"], row["failed_stage"]) for row in (ours[cell.id], theirs[cell.id])]
+        (expected, stage), (given, _) = ends
+        if ends[0] == ends[1] or (expected, given) == ("ok", "ok"):
             found = compared(cell, state.results, now, state.tolerance)
-        state.recomputed.append(RecomputedCell(cell=cell.id, rows=found.rows, largest=found.largest))
-        state.differences += [f"cell {cell.id} ({_words(cell)}): {text}" for text in found.texts]
+            state.recomputed.append(RecomputedCell(cell=cell.id, rows=found.rows, largest=found.largest))
+            state.differences += [f"{where}: {text}" for text in found.texts]
+        elif expected == "ok" and given != "timeout":
+            state.differences.append(f"{where}: status: expected ok, found {given}")
+        else:
+            here = f"{expected}{f' ({stage})' if stage else ''} here"
+            state.unchecked.append(f"{where}: it ended otherwise, {here} and {given} in the bundle")
 
 
 def _by_cell(results: RunResults) -> Mapping[str, Mapping[str, Any]]:

@@ -103,17 +103,26 @@ def write_bundle(run: Path, file: Path) -> BundleManifest:
     with tempfile.TemporaryDirectory(prefix="bench-") as place:
         folder = child(Path(place), "run")
         folder.mkdir()
-        public = write_public(run, record, folder, hide_paths)
-        names = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
-        about = {name: _about(below(folder, name)) for name in sorted(names)}
-        manifest = replace(_described(public), files=about)
-        if manifest.size > LARGEST_BUNDLE:
-            raise StorageError(f"{run}: expected rows of at most {LARGEST_BUNDLE:,} bytes, found {manifest.size:,}")
-        (folder / MANIFEST).write_text(json.dumps(asdict(manifest), indent=1), encoding="utf-8")
-        with replacing(file) as temporary:
-            _zip(folder, sorted([*names, MANIFEST]), temporary)
+        write_public(run, record, folder, hide_paths)
+        manifest = pack(folder, file)
     with open_bundle(file):  # It is what `open_bundle` accepts.
         return manifest
+
+
+def pack(folder: Path, file: Path) -> BundleManifest:
+    """Write a bundle of all files of a public copy of a run, and return the manifest, which is added to the folder.
+
+    Raises `StorageError` if they are too large, or if the file cannot be written.
+    """
+    names = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
+    names = sorted(name for name in names if name != MANIFEST)
+    manifest = replace(_described(read_record(folder)), files={name: _about(below(folder, name)) for name in names})
+    if manifest.size > LARGEST_BUNDLE:
+        raise StorageError(f"{file}: expected rows of at most {LARGEST_BUNDLE:,} bytes, found {manifest.size:,}")
+    (folder / MANIFEST).write_text(json.dumps(asdict(manifest), indent=1), encoding="utf-8")
+    with replacing(file) as temporary:
+        _zip(folder, sorted([*names, MANIFEST]), temporary)
+    return manifest
 
 
 def _about(path: Path) -> BundledFile:
@@ -162,8 +171,11 @@ def open_bundle(file: Path) -> Iterator[Path]:
         with _readable(file), _opened(file) as stream:
             entries = _entries(file, stream)
             folder = _unpacked(file, entries, Path(place))
-        _check_record(file, folder)
-        yield folder
+        try:
+            _check_record(file, folder)
+            yield folder
+        except StorageError as error:  # It names a file in the temporary folder, which nobody will find.
+            raise StorageError(str(error).replace(str(folder), str(file))) from None
 
 
 def read_manifest(folder: Path) -> BundleManifest:
@@ -297,9 +309,12 @@ def _manifest(file: Path, content: bytes) -> BundleManifest:
     if found != FORMAT:
         raise _refused(file, f"a manifest of format {FORMAT}", shortened_repr(found))
     try:
-        return decode(BundleManifest, raw)
+        manifest = decode(BundleManifest, raw)
     except MistypedError as error:
         raise StorageError(f"{file}: {MANIFEST}: {error}") from None
+    if not is_file_name(manifest.suite):
+        raise _refused(file, "the name of a suite", shortened_repr(manifest.suite))
+    return manifest
 
 
 def _check_record(file: Path, folder: Path) -> None:

@@ -21,6 +21,7 @@ SECTIONS: Mapping[str, Sequence[str]] = {
         "site",
         "claims",
         "repeatability",
+        "publishing",
     ],
     "Understand": ["threat-models", "tables", "design/metrics", "design/verdict", "design/ladder", "design/exposed"],
     "Real faces and networks": ["real-data", "real-weights", "training"],
