@@ -18,12 +18,17 @@ SMALL = {
     "decoder": "steps=2,faces=16,channels=8",
     "embedding-inversion": "steps=2,faces=16,channels=8",
     "inversion": "steps=2",
+    "adv-encoder": "steps=2",
+    "dct-channels": "steps=2",
+    "deep-obfuscator": "steps=2",
+    "partial-dct": "steps=2,upsampling=1",
     "recface": "steps=2,channels=8",
     # The kit has four people, 48 auxiliary faces, and embeddings of 64 numbers.
     "k-same-eigen": "k=3,components=16",
     "k-same-pixel": "k=3",
     "keyed-template": "size=64",
     "peep": "components=16",
+    "slerp-template": "size=64",
 }
 # Components that need a file or a package that is not everywhere, or parameters that have no default.
 MAY_BE_MISSING = {"dataset", "training_set", "model", "metric", "attack"}
