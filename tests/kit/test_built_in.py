@@ -23,6 +23,10 @@ SMALL = {
     "decoder": "steps=2,faces=16,channels=8",
     "embedding-inversion": "steps=2,faces=16,channels=8",
     "inversion": "steps=2",
+    "adv-encoder": "steps=2",
+    "dct-channels": "steps=2",
+    "deep-obfuscator": "steps=2",
+    "partial-dct": "steps=2,upsampling=1",
     "recface": "steps=2,channels=8",
 }
 # Components that need a file or a package that is not everywhere, or parameters that have no default.
