@@ -19,7 +19,7 @@ from bench.cli import main
 from bench.core.errors import UntrustedError
 from bench.registry.discovery import Registry
 from bench.runs.named_files import require_no_files
-from bench.runs.same_rows import Compared, _compare
+from bench.runs.same_rows import RowComparison, _compare
 from bench.runs.verify import choose, plan_cells, verifying
 from bench.store.bundles import open_bundle
 from bench.store.run_record import RunRecord, SuiteRecord, read_record
@@ -545,7 +545,7 @@ def frame(**columns: list[Any]) -> pd.DataFrame:
     ],
 )
 def test_rows_are_compared_number_by_number(expected: dict[str, Any], given: dict[str, Any], text: str | None) -> None:
-    found = Compared()
+    found = RowComparison()
     _compare(found, "verification", frame(**expected), frame(**given), 0.0)
     assert found.texts[:1] == ([] if text is None else [found.texts[0]])
     assert text is None or text in found.texts[0]
@@ -554,7 +554,7 @@ def test_rows_are_compared_number_by_number(expected: dict[str, Any], given: dic
 def test_rows_that_cannot_be_told_apart_are_a_difference() -> None:
     given = frame(a=[1.0, 2.0])
     given.index = pd.Index([0, 0])
-    found = Compared()
+    found = RowComparison()
     _compare(found, "verification", frame(a=[1.0, 2.0]), given, 0.0)
     assert found.texts == ["samples/verification: expected rows that can be told apart, found some that cannot"]
 
