@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from bench.core.domain import Cell
-from bench.core.text import set_label
+from bench.core.text import set_label, shortened
 from bench.store.public_runs import PUBLIC_TABLES
 from bench.store.reading import RunResults
 from bench.store.schema import IDENTITY
@@ -108,7 +108,7 @@ def _apart(expected: pd.Series[Any], given: pd.Series[Any]) -> np.ndarray:
 def _words(name: str, column: str, expected: pd.DataFrame, given: pd.DataFrame, wrong: np.ndarray) -> str:
     first = int(wrong[0])
     _, within = IDENTITY[name]
-    row = ", ".join(f"{key} {expected[key].iloc[first]}" for key in within)
-    values = f"expected {expected[column].iloc[first]}, found {given[column].iloc[first]}"
+    row = ", ".join(f"{key} {shortened(str(expected[key].iloc[first]))}" for key in within)
+    wanted, stands = (shortened(str(frame[column].iloc[first])) for frame in (expected, given))
     more = f"; {len(wrong)} of {len(expected)} rows differ" if len(wrong) > 1 else ""
-    return f"samples/{name}: {row}: {column}: {values}{more}"
+    return f"samples/{name}: {row}: {column}: expected {wanted}, found {stands}{more}"
