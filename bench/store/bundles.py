@@ -202,7 +202,7 @@ def _readable(file: Path) -> Iterator[None]:
         raise StorageError(f"{file}: expected a bundle, found none; bench bundle RUN makes one") from None
     except OSError as error:
         raise StorageError(f"{file}: cannot be unpacked: {error.strerror or error}") from None
-    except (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, ValueError, EOFError) as error:
+    except (zipfile.BadZipFile, NotImplementedError, struct.error, ValueError, EOFError) as error:
         raise _refused(file, "a bundle of bench", " ".join(str(error).split())) from None
 
 
