@@ -28,7 +28,7 @@ from bench.core.parsing import parse_json
 from bench.core.paths import below, child, is_file_name
 from bench.core.provenance import VERSION
 from bench.core.text import shortened_repr
-from bench.core.whole_files import LARGEST_JSON
+from bench.core.whole_files import LARGEST_JSON, read_json
 from bench.store.public_runs import PUBLIC_TABLES, hide_paths, write_public
 from bench.store.reading import RunResults
 from bench.store.run_record import RECORD, RunRecord, read_record
@@ -180,7 +180,7 @@ def open_bundle(file: Path) -> Iterator[Path]:
 
 def read_manifest(folder: Path) -> BundleManifest:
     """Return the manifest in a folder that `open_bundle` gave."""
-    return decode(BundleManifest, parse_json((folder / MANIFEST).read_bytes()))
+    return decode(BundleManifest, read_json(folder / MANIFEST))
 
 
 def bundle_sha256(file: Path) -> str:
