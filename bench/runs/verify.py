@@ -41,11 +41,11 @@ from bench.store.cell_rows import cell_row
 from bench.store.public_runs import hide_paths, public_record, public_text
 from bench.store.reading import RunResults
 from bench.store.reference import defense_tables, find_reference
-from bench.store.run_folders import require_writable
+from bench.store.run_folders import require_output_file
 from bench.store.run_record import RECORD, ComponentRecord, RunRecord
 from bench.store.schema import CELLS
 from bench.store.table_check import checked_cells
-from bench.store.verifications import RecomputedCell, Verification
+from bench.store.verifications import RecomputedCell, Verification, verification_file
 from bench.store.workspace import Folders
 from bench.suite.bundled import published as published_suites
 from bench.suite.from_reference import same_questions
@@ -119,7 +119,7 @@ def verifying(file: Path, seed: int | None = None, tolerance: float | None = Non
     differ; by default not at all, or by `OTHER_PROCESSOR` if another processor computed them.
     """
     before = bundle_sha256(file)
-    require_writable(file.parent, option="BUNDLE")
+    require_output_file(verification_file(file), option="BUNDLE")
     with open_bundle(file) as folder:
         results = RunResults(folder)
         same = results.run.machine.processor == device_name("cpu")
