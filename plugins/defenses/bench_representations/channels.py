@@ -101,7 +101,8 @@ class DctChannels(Learnt):
         """Return the trained recogniser of channels."""
         from bench_representations.reader import reader_of
 
-        reader = reader_of(self.started_from(), *self.representation()["channels"][:2], ctx)
+        sent = COLOURS * (FREQUENCIES - 1)
+        reader = reader_of(self.started_from(), sent, side_of(self.upsampling), ctx)
         return lambda received: reader(received.representation["channels"])
 
 

@@ -43,7 +43,8 @@ class Coder(nn.Module):
     def encode(self, images: Tensor) -> Tensor:
         """Return the codes ``(n, channels, h, w)`` in [-1, 1] of images ``(n, 3, h, w)``."""
         (maps,) = self.network.features(images, [self.split])  # type: ignore[operator]
-        return self.narrow(maps).tanh()
+        codes: Tensor = self.narrow(maps).tanh()
+        return codes
 
     def recognise(self, codes: Tensor) -> Tensor:
         """Return the embeddings ``(n, d)`` of codes."""
@@ -72,7 +73,8 @@ class Decoder(nn.Module):
 
     def forward(self, codes: Tensor) -> Tensor:
         """Return what it makes of codes, which are resized to 14 x 14 if they are of another size."""
-        return self.body(F.adaptive_avg_pool2d(codes, _SHRUNK // 4))
+        pictures: Tensor = self.body(F.adaptive_avg_pool2d(codes, _SHRUNK // 4))
+        return pictures
 
 
 class Classifier(nn.Module):
@@ -93,7 +95,8 @@ class Classifier(nn.Module):
 
     def forward(self, codes: Tensor) -> Tensor:
         """Return the logits ``(n, classes)``."""
-        return self.body(codes)
+        logits: Tensor = self.body(codes)
+        return logits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,7 +168,7 @@ class Adversaries:
     def learn(self, codes: Tensor, images: Tensor, rows: NDArray[np.int64]) -> None:
         """Take one step of learning from codes."""
         self.optimizer.zero_grad()
-        torch.autograd.backward(sum(self._errors(codes, images, rows)))
+        torch.autograd.backward(torch.stack(self._errors(codes, images, rows)).sum())
         self.optimizer.step()
 
     def fooled(self, codes: Tensor, images: Tensor, rows: NDArray[np.int64]) -> Tensor:
@@ -205,10 +208,13 @@ def _start(coder: Coder, images: Tensor) -> None:
         variances, axes = torch.linalg.eigh(torch.cov((points - mean).T.double(), correction=0))
         count = coder.narrow.out_channels
         kept, scale = axes[:, -count:].T.float(), 2 * variances[-count:].clamp(min=1e-6).sqrt().float()[:, None]
-        coder.narrow.weight.copy_((kept / scale)[:, :, None, None])
-        coder.narrow.bias.copy_(-(kept / scale) @ mean)
-        coder.widen.weight.copy_((kept * scale).T[:, :, None, None])
-        coder.widen.bias.copy_(mean)
+        for layer, weight, bias in (
+            (coder.narrow, kept / scale, -(kept / scale) @ mean),
+            (coder.widen, (kept * scale).T, mean),
+        ):
+            assert layer.bias is not None
+            layer.weight.copy_(weight[:, :, None, None])
+            layer.bias.copy_(bias)
 
 
 def _draw(network: nn.Module, generator: torch.Generator) -> None:
@@ -218,6 +224,7 @@ def _draw(network: nn.Module, generator: torch.Generator) -> None:
             if isinstance(module, nn.Conv2d | nn.Linear):
                 fan_in = module.weight[0].numel()
                 module.weight.copy_(torch.randn(module.weight.shape, generator=generator) * (2 / fan_in) ** 0.5)
+                assert module.bias is not None
                 module.bias.zero_()
 
 

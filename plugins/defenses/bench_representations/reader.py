@@ -99,11 +99,13 @@ def _start(reader: Reader, sent: Sent, lessons: Lessons) -> None:
         wanted += (x.T @ y).double()
     products += _RIDGE * products.diagonal().mean() * torch.eye(count).to(products)
     found = torch.linalg.solve(products, wanted).float()
+    bias = reader.front.bias
+    assert bias is not None
     with torch.no_grad():
         reader.scale.copy_(scale[:, None, None])
         reader.front.weight.copy_(found[:-1].T[:, :, None, None])
-        reader.front.bias.copy_(found[-1])
+        bias.copy_(found[-1])
         made = reader.picture(some)
         gain = _CONTRAST / made.std().clamp(min=1e-6)
         reader.front.weight.mul_(gain)
-        reader.front.bias.sub_(made.mean()).mul_(gain).add_(0.5)
+        bias.sub_(made.mean()).mul_(gain).add_(0.5)

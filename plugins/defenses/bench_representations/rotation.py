@@ -17,7 +17,8 @@ def rotated(embeddings: Tensor, alpha: float, groups: int, kept: int, key: int) 
     n, size = embeddings.shape
     noise, mask = (drawn.to(embeddings.device) for drawn in secret(groups, size // groups, kept, key))
     turned = slerp(embeddings.view(n, groups, -1), noise, alpha) * mask
-    return normalize(turned, dim=2).flatten(1) / groups**0.5
+    template: Tensor = normalize(turned, dim=2).flatten(1) / groups**0.5
+    return template
 
 
 def slerp(start: Tensor, end: Tensor, alpha: float) -> Tensor:
