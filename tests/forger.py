@@ -22,10 +22,16 @@ def forged(bundle: Path, into: Path, change: Callable[[Path], object]) -> Path:
         copy = Path(shutil.copytree(folder, into.with_suffix(".run")))
     (copy / MANIFEST).unlink()
     change(copy)
-    files = {path.relative_to(copy).as_posix(): file_sha256(path) for path in sorted(copy.rglob("*.parquet"))}
-    write_record(copy, replace(read_record(copy), files=files))
+    record_digests(copy)
     pack(copy, into)
     return into
+
+
+def record_digests(folder: Path) -> None:
+    """Let the record of a run have the digests of the files as they are now."""
+    paths = [folder / "cells.parquet", folder / "stages.parquet", *sorted((folder / "samples").rglob("*.parquet"))]
+    files = {path.relative_to(folder).as_posix(): file_sha256(path) for path in paths}
+    write_record(folder, replace(read_record(folder), files=files))
 
 
 def change_record(folder: Path, **changes: Any) -> RunRecord:

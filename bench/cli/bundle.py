@@ -92,7 +92,7 @@ def _show_bundle(file: Path, manifest: BundleManifest, results: RunResults) -> N
 @click.option("--seed", type=click.IntRange(min=0), help="Recompute the cells of this seed (default: a random one).")
 @click.option(
     "--tolerance",
-    type=click.FloatRange(min=0),
+    type=click.FloatRange(min=0, max=1),
     metavar="X",
     help="Let numbers differ by this (default: 0, or 0.001 if the bundle names another processor).",
 )

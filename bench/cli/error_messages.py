@@ -27,7 +27,7 @@ from bench.engine.interrupts import ended_by_signals
 
 _EXIT_CODES = "0 all went well, {one}2 it could not be done, 130 it was interrupted"
 _KEPT = "what was finished is kept, and the same command continues from there"
-_BEGIN_AGAIN = frozenset({"bundle", "check", "judge", "new", "try", "verify"})
+_BEGIN_AGAIN = frozenset({"bundle", "check", "judge", "new", "site", "try", "verify"})
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}  # Why stdout, redirected to a file, cannot be written.
 _UNMAPPED = "failed to map segment"  # What the loader of libraries says when memory is short.
 _ARGUMENTS = "bench.arguments"  # Key in the meta dictionary of a Click context: all arguments of the command line.

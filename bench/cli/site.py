@@ -35,6 +35,7 @@ def site(runs: tuple[str, ...], folder: Path, out: Path) -> None:
       bench site standard-1 -o site        # the reference run alone
     """
     from bench.core.text import plural
+    from bench.registry.discovery import discover
     from bench.report.site import require_site_folder, write_site
     from bench.report.site.sources import opened
     from bench.store.run_folders import require_writable
@@ -42,7 +43,9 @@ def site(runs: tuple[str, ...], folder: Path, out: Path) -> None:
     require_writable(folder, option="-o")
     require_site_folder(folder)
     with opened(runs, options.folders(out).results) as sources:
-        written = write_site(sources, folder, [Path(run).name for run in runs], folder.name or "DIR")
+        written = write_site(
+            sources, folder, [Path(run).name for run in runs], folder.name or "DIR", discover().components
+        )
     say(f"site: {written[0]} ({plural(len(written), 'page')})")
 
 

@@ -129,14 +129,16 @@ class AttackTrial(Trial):
         return Received(images=world.floats(coarser(quantised(chosen))))
 
     def fit(self) -> Mapping[str, torch.Tensor]:
-        """Let the attack, or the one that trains it, learn from the uploads of other people."""
+        """Let the attack, or the one that trains it, learn from the uploads of other people: of no more faces than its
+        budget names, as in a run."""
         learner, other = self.plugin, self.plugin.trained_as()
         if other is not None:
             params = {name: value for name, value in other.items() if name != "plugin"}
             where = f"{self.where}: trained_as()"
             learner = build_component("attack", str(other["plugin"]), params, where, discover())
         self.queried = 0
-        faces = world.faces(LEARNT_FROM, first=100)
+        people = min(LEARNT_FROM, max(2, int(learner.budget().get("faces", 2 * LEARNT_FROM)) // 2))
+        faces = world.faces(people, first=100)
         examples = LearningExamples(
             faces,
             cast(SeveralUploads, KitUploads(self, faces)),

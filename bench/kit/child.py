@@ -32,7 +32,7 @@ from bench.core.processes import start_child
 from bench.engine.worker import WorkerSetup, start
 from bench.kit.catalogue import CHECKS
 from bench.kit.findings import KitFinding, KitResult
-from bench.kit.importing import LeftOut, PluginEntry, import_each
+from bench.kit.importing import PluginEntry, RefusedPackages, import_each
 from bench.kit.targets import Target, all_targets, component_for, targets_named
 from bench.registry.components import foreign_code, instantiate, require_trust
 from bench.registry.discovery import discover
@@ -247,7 +247,7 @@ def _serve(
     faulthandler.register(signal.SIGTERM, file=2, chain=True)
     from bench.kit.checking import checked_here  # It imports torch, which the command itself need not.
 
-    sys.meta_path.insert(0, LeftOut(left_out))
+    sys.meta_path.insert(0, RefusedPackages(left_out))
     import_each(lambda entry: pipe.send(Told(plugin=entry)))
     pipe.send(Told(imported=True))
     try:

@@ -19,7 +19,7 @@ class PluginEntry:
     package: str
 
 
-class LeftOut(MetaPathFinder):
+class RefusedPackages(MetaPathFinder):
     """Refuses to import packages, by the reason why each is left out; it stands first in `sys.meta_path`."""
 
     def __init__(self, reasons: Mapping[str, str]) -> None:

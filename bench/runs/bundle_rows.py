@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from bench.core.text import shortened
 from bench.runs.recorded_stages import rows_of_cells
 from bench.store.cell_rows import CellLabels, belongs, labels_of_row
 from bench.store.public_runs import PUBLIC_TABLES
@@ -73,7 +74,9 @@ def _strange_rows(results: RunResults, name: str, cells: Mapping[str, CellLabels
             labels = tuple(map(_plain, row))
             if labels not in allowed and labels not in found and len(found) < MOST_TOLD:
                 found[labels] = None
-                text = ", ".join(f"{column} {value}" for column, value in zip(columns, labels, strict=True) if value)
+                text = ", ".join(
+                    f"{column} {shortened(str(value))}" for column, value in zip(columns, labels, strict=True) if value
+                )
                 yield f"samples/{name}: expected rows of cells that ended well, found rows of {text or 'none'}"
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from bench.core.domain import Cell
-from bench.core.text import set_label
+from bench.core.text import set_label, shortened
 from bench.store.public_runs import PUBLIC_TABLES
 from bench.store.reading import RunResults
 from bench.store.schema import IDENTITY
@@ -20,7 +20,7 @@ _SHARED = ("baselines", "people")
 
 
 @dataclass
-class Compared:
+class RowComparison:
     """What was found about a cell: the number of rows, the largest difference of a number, and in words what does not
     agree."""
 
@@ -29,10 +29,10 @@ class Compared:
     texts: list[str] = field(default_factory=list)
 
 
-def compared(cell: Cell, before: RunResults, now: RunResults, tolerance: float) -> Compared:
+def compared(cell: Cell, before: RunResults, now: RunResults, tolerance: float) -> RowComparison:
     """Compare the rows of a cell in a run (``before``) with those of another run that holds it (``now``), which are the
     expected ones. Numbers may differ by ``tolerance``, anything else not at all."""
-    found = Compared()
+    found = RowComparison()
     for name in PUBLIC_TABLES:
         for where in _where(name, cell):
             expected, given = (_rows(results, name, where) for results in (now, before))
@@ -68,7 +68,7 @@ def _rows(results: RunResults, name: str, where: Mapping[str, Any]) -> pd.DataFr
     )
 
 
-def _compare(found: Compared, name: str, expected: pd.DataFrame, given: pd.DataFrame, tolerance: float) -> None:
+def _compare(found: RowComparison, name: str, expected: pd.DataFrame, given: pd.DataFrame, tolerance: float) -> None:
     found.rows += len(expected)
     if expected.empty and given.empty:
         return
@@ -108,7 +108,7 @@ def _apart(expected: pd.Series[Any], given: pd.Series[Any]) -> np.ndarray:
 def _words(name: str, column: str, expected: pd.DataFrame, given: pd.DataFrame, wrong: np.ndarray) -> str:
     first = int(wrong[0])
     _, within = IDENTITY[name]
-    row = ", ".join(f"{key} {expected[key].iloc[first]}" for key in within)
-    values = f"expected {expected[column].iloc[first]}, found {given[column].iloc[first]}"
+    row = ", ".join(f"{key} {shortened(str(expected[key].iloc[first]))}" for key in within)
+    wanted, stands = (shortened(str(frame[column].iloc[first])) for frame in (expected, given))
     more = f"; {len(wrong)} of {len(expected)} rows differ" if len(wrong) > 1 else ""
-    return f"samples/{name}: {row}: {column}: {values}{more}"
+    return f"samples/{name}: {row}: {column}: expected {wanted}, found {stands}{more}"

@@ -26,6 +26,7 @@ from bench.core.errors import BenchError
 from bench.core.paths import child
 from bench.core.provenance import VERSION, device_name
 from bench.core.table_sizes import MOST_CELLS, read_table
+from bench.core.text import shortened
 from bench.engine.factory import check_device
 from bench.planning.plan import Plan, select
 from bench.registry.discovery import Registry
@@ -39,11 +40,12 @@ from bench.store.bundles import bundle_sha256, open_bundle
 from bench.store.cell_rows import cell_row
 from bench.store.public_runs import hide_paths, public_record, public_text
 from bench.store.reading import RunResults
-from bench.store.run_folders import require_writable
+from bench.store.reference import defense_tables, find_reference
+from bench.store.run_folders import require_output_file
 from bench.store.run_record import RECORD, ComponentRecord, RunRecord
 from bench.store.schema import CELLS
 from bench.store.table_check import checked_cells
-from bench.store.verifications import RecomputedCell, Verification
+from bench.store.verifications import RecomputedCell, Verification, verification_file
 from bench.store.workspace import Folders
 from bench.suite.bundled import published as published_suites
 from bench.suite.from_reference import same_questions
@@ -52,6 +54,7 @@ from bench.suite.suite import read, reread
 from bench.suite.version import CHANGED
 
 OTHER_PROCESSOR = 1e-3  # by which numbers may differ that another processor computed
+_LONGEST_TABLE = 20  # characters of the name of a table of the paper
 # The columns of cells that say how a cell ended, not what it asks.
 _MEASURED = frozenset(
     ("status", "reason", "failed_stage", "traceback", "log", "batch", "seconds", "peak_mb", "cached")
@@ -116,7 +119,7 @@ def verifying(file: Path, seed: int | None = None, tolerance: float | None = Non
     differ; by default not at all, or by `OTHER_PROCESSOR` if another processor computed them.
     """
     before = bundle_sha256(file)
-    require_writable(file.parent, option="BUNDLE")
+    require_output_file(verification_file(file), option="BUNDLE")
     with open_bundle(file) as folder:
         results = RunResults(folder)
         same = results.run.machine.processor == device_name("cpu")
@@ -158,6 +161,7 @@ def plan_cells(
     state.plan = plan
     state.differences += _some(_other_record(record, plan, registry))
     state.differences += _some(_other_cells(state.results, plan, registry))
+    state.differences += _some(_other_stages(state.results, plan))
     asked = [cell for cell in plan.cells if cell.skip is None]
     state.of = len(asked)
     state.chosen = choose(asked, count, f"{state.seed}/{state.sha256}")
@@ -234,7 +238,8 @@ def _wrong_claims(record: RunRecord) -> Iterator[str]:
     """Yield the experiments whose published numbers are not those of the paper."""
     for experiment in record.suite.experiments:
         if not record.suite.table(experiment.name).get("claims"):
-            expected = published_numbers(experiment.table) if experiment.table else None
+            table = experiment.table or ""
+            expected = published_numbers(table) if 0 < len(table) <= _LONGEST_TABLE else None
             if experiment.claims != expected:
                 yield f"{RECORD}: suite.experiments: {experiment.name}: expected the numbers of the paper, found others"
 
@@ -247,12 +252,27 @@ def _unknown_version(state: Verifying, record: RunRecord) -> Iterator[str]:
     for path in published_suites().values():
         suite = read(path)
         if suite.tables.suite.version == version:
-            if not same_questions(suite.raw, record):
-                state.differences.append(
-                    f"{RECORD}: suite.version: expected the questions of {version}, found a suite that asks others"
-                )
+            where = f"{RECORD}: suite.version: expected the questions of {version}"
+            pairs = {e.name: e.pairs for e in record.suite.experiments}
+            if not same_questions(suite.raw, record) or pairs != {e.name: e.pairs for e in suite.tables.experiment}:
+                state.differences.append(f"{where}, found a suite that asks others")
+            elif left := sorted(_missing_defenses(suite.raw, record)):
+                state.differences.append(f"{where}, found a suite without {', '.join(left)}, which it asks about")
             return
     yield f"no suite of the version {version} comes with this bench, so that its questions could not be compared"
+
+
+def _missing_defenses(raw: Mapping[str, Any], record: RunRecord) -> set[str]:
+    """Return the defenses of a suite, such as its controls, that a run neither has nor may read from a reference."""
+    reference = find_reference(record.suite.version)
+    known = defense_tables(reference.run) if reference else {}
+    asked = defense_tables(record)
+    return {
+        str(defense.get("label", defense.get("plugin")) if isinstance(defense, dict) else defense)
+        for table in raw["experiment"]
+        for defense in table["defenses"]
+        if defense not in [*asked.get(table["name"], ()), *known.get(table["name"], ())]
+    }
 
 
 def _other_record(record: RunRecord, plan: Plan, registry: Registry) -> Iterator[str]:
@@ -295,11 +315,20 @@ def _other_cells(results: RunResults, plan: Plan, registry: Registry) -> Iterato
             yield f"cells.parquet: cell {cell}: expected one {_skip(expected)}, found one {_skip(given)}"
         for name in CELLS.names:
             if name not in _MEASURED and expected[name] != given[name]:
-                yield f"cells.parquet: cell {cell}: {name}: expected {expected[name]}, found {given[name]}"
+                wanted, stands = (shortened(str(row[name])) for row in (expected, given))
+                yield f"cells.parquet: cell {cell}: {name}: expected {wanted}, found {stands}"
+
+
+def _other_stages(results: RunResults, plan: Plan) -> Iterator[str]:
+    """Yield which stages of a run are not those of its plan."""
+    for row in results.stages:
+        stage = plan.stages.get(row["key"])
+        if stage is None or (stage.kind, hide_paths("stages.parquet", stage.name)) != (row["kind"], row["name"]):
+            yield f"stages.parquet: expected stages of its suite, found {shortened(str(row['name']))}, which is none"
 
 
 def _skip(row: Mapping[str, Any]) -> str:
-    return f"that is skipped ({row['reason']})" if row["status"] == "skipped" else "that is not skipped"
+    return f"that is skipped ({shortened(str(row['reason']))})" if row["status"] == "skipped" else "that is not skipped"
 
 
 def _public_row(row: Mapping[str, Any]) -> dict[str, Any]:

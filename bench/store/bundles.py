@@ -25,10 +25,10 @@ from bench.core.errors import StorageError
 from bench.core.files import replacing
 from bench.core.packages import DISTRIBUTION
 from bench.core.parsing import parse_json
-from bench.core.paths import below, child, is_file_name
-from bench.core.provenance import VERSION
+from bench.core.paths import below, child, inside, is_file_name
+from bench.core.provenance import VERSION, file_sha256
 from bench.core.text import shortened_repr
-from bench.core.whole_files import LARGEST_JSON
+from bench.core.whole_files import LARGEST_JSON, read_json
 from bench.store.public_runs import PUBLIC_TABLES, hide_paths, write_public
 from bench.store.reading import RunResults
 from bench.store.run_record import RECORD, RunRecord, read_record
@@ -87,8 +87,8 @@ class BundleManifest:
 def write_bundle(run: Path, file: Path) -> BundleManifest:
     """Write the bundle of a run that has ended, and return its manifest.
 
-    Raises `StorageError` for a run that has not ended, of single cells, of a rescoring or of an earlier schema, and if
-    a name of a picture is a path of this machine.
+    Raises `StorageError` for a run that has not ended, of single cells, of a rescoring or of an earlier schema, if its
+    files were changed since it ended, and if a name of a picture is a path of this machine.
     """
     record = RunResults(run).run
     if not record.ended or record.derived:
@@ -100,6 +100,9 @@ def write_bundle(run: Path, file: Path) -> BundleManifest:
         raise StorageError(
             f"{run}: expected a run of this version of bench, found schema {record.schema}; run it again"
         )
+    for name, digest in record.files.items():
+        if file_sha256(inside(run, below(run, name))) != digest:
+            raise StorageError(f"{run}: expected {name} as the run wrote it, found that it was changed; run it again")
     with tempfile.TemporaryDirectory(prefix="bench-") as place:
         folder = child(Path(place), "run")
         folder.mkdir()
@@ -117,6 +120,8 @@ def pack(folder: Path, file: Path) -> BundleManifest:
     names = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
     names = sorted(name for name in names if name != MANIFEST)
     manifest = replace(_described(read_record(folder)), files={name: _about(below(folder, name)) for name in names})
+    if len(names) >= MOST_FILES:
+        raise StorageError(f"{file}: expected fewer than {MOST_FILES:,} files, found {len(names):,}")
     if manifest.size > LARGEST_BUNDLE:
         raise StorageError(f"{file}: expected rows of at most {LARGEST_BUNDLE:,} bytes, found {manifest.size:,}")
     (folder / MANIFEST).write_text(json.dumps(asdict(manifest), indent=1), encoding="utf-8")
@@ -180,7 +185,7 @@ def open_bundle(file: Path) -> Iterator[Path]:
 
 def read_manifest(folder: Path) -> BundleManifest:
     """Return the manifest in a folder that `open_bundle` gave."""
-    return decode(BundleManifest, parse_json((folder / MANIFEST).read_bytes()))
+    return decode(BundleManifest, read_json(folder / MANIFEST))
 
 
 def bundle_sha256(file: Path) -> str:
@@ -202,7 +207,7 @@ def _readable(file: Path) -> Iterator[None]:
         raise StorageError(f"{file}: expected a bundle, found none; bench bundle RUN makes one") from None
     except OSError as error:
         raise StorageError(f"{file}: cannot be unpacked: {error.strerror or error}") from None
-    except (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, ValueError, EOFError) as error:
+    except (zipfile.BadZipFile, NotImplementedError, struct.error, ValueError, EOFError) as error:
         raise _refused(file, "a bundle of bench", " ".join(str(error).split())) from None
 
 

@@ -23,6 +23,7 @@ from bench.core.parsing import parse_json
 from bench.core.paths import below, inside
 from bench.core.provenance import file_sha256
 from bench.core.table_sizes import read_table
+from bench.core.whole_files import read_whole
 from bench.store.run_record import RECORD, ComponentRecord, RunRecord, as_json, write_record
 from bench.store.schema import IDENTITY, SAMPLES
 from bench.store.table_files import readable
@@ -83,7 +84,7 @@ def names_of_user(folder: Path) -> Iterator[str]:
     """Yield a sentence for each file of a public copy in whose texts the name of this user or machine stands."""
     words = {os.environ.get("USER", ""), *platform.node().split(".")[:1], platform.node()} - _COMMON
     for path in (folder / RECORD, folder / "cells.parquet", folder / "stages.parquet"):
-        content = path.read_text(encoding="utf-8") if path.suffix == ".json" else "\n".join(_texts(read_table(path)))
+        content = read_whole(path).decode() if path.suffix == ".json" else "\n".join(_texts(read_table(path)))
         for word in sorted(words):
             if len(word) > 2 and re.search(rf"\b{re.escape(word)}\b", content):
                 yield f"{path.name}: a text holds {word!r}, the name of this user or machine; see whether it may"

@@ -18,14 +18,17 @@ from bench.analysis.rows import Rows
 from bench.analysis.table_model import Measurement, TableMetric
 from bench.analysis.tables.recommendation import recommend
 from bench.core.errors import StorageError
+from bench.registry.discovery import Registry
 from bench.report.charts import Chart, Curve, Panel, Style
 from bench.report.site import MARK, write_site
+from bench.report.site.documentation import documentation
 from bench.report.site.paths import PagePaths
 from bench.report.site.pictures import panels
 from bench.report.site.sources import Source, opened
 from bench.report.site.standings import Board, GoalBoard, boards
 from bench.store.bundles import bundle_sha256, write_bundle
 from bench.store.reading import RunResults
+from bench.store.run_record import ComponentRecord, OriginRecord
 from bench.store.verifications import Verification, write_verification
 
 
@@ -296,6 +299,15 @@ def test_pictures_only_of_generated_faces_and_of_no_unverified_bundle(tmp_path: 
     assert pictures(runs[0]) > 0
     assert pictures(replace(runs[0], kind="bundle")) == 0
     assert pictures(source(first_run(tmp_path / "real", synthetic=False))) == 0
+
+
+def test_the_documentation_of_a_plugin_is_that_of_the_very_code(registry: Registry) -> None:
+    origin = OriginRecord(digest=registry.components["attack", "decoder"].origin.digest)
+    recorded = ComponentRecord(kind="attack", name="decoder", label="mine", origin=origin)
+    assert any("Fantômas" in part for part in documentation(registry.components, recorded))
+    assert documentation(registry.components, replace(recorded, origin=OriginRecord(digest="0" * 64))) == []
+    assert documentation(registry.components, replace(recorded, name="unknown")) == []
+    assert documentation(registry.components, None) == []
 
 
 # ---- files -----------------------------------------------------------------------------------------------------------

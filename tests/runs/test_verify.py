@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +19,9 @@ from bench.cli import main
 from bench.core.errors import UntrustedError
 from bench.registry.discovery import Registry
 from bench.runs.named_files import require_no_files
-from bench.runs.same_rows import Compared, _compare
+from bench.runs.same_rows import RowComparison, _compare
 from bench.runs.verify import choose, plan_cells, verifying
-from bench.store.bundles import open_bundle
-from bench.store.run_record import RunRecord, SuiteRecord, read_record
+from bench.store.run_record import ExperimentRecord, SuiteRecord, read_record
 from bench.store.verifications import Verification, read_verification
 
 SUITE = """\
@@ -460,16 +459,8 @@ def require(registry: Registry, **reference: Any) -> None:
         "pairs": 6,
     }
     raw = {"suite": {"name": "small"}, "experiment": [table]}
-    experiments = [{"name": "one", "pairs": 6}]
-    record: RunRecord = RunRecord(suite=SuiteRecord(name="small", raw=raw))
-    suite = replace(record.suite, experiments=tuple(experiments_of(experiments)))
-    require_no_files(suite, registry)
-
-
-def experiments_of(tables: list[dict[str, Any]]) -> list[Any]:
-    from bench.store.run_record import ExperimentRecord
-
-    return [ExperimentRecord(**table) for table in tables]
+    experiments = [ExperimentRecord(name="one", pairs=6)]
+    require_no_files(SuiteRecord(name="small", raw=raw, experiments=experiments), registry)
 
 
 @pytest.mark.parametrize(
@@ -545,7 +536,7 @@ def frame(**columns: list[Any]) -> pd.DataFrame:
     ],
 )
 def test_rows_are_compared_number_by_number(expected: dict[str, Any], given: dict[str, Any], text: str | None) -> None:
-    found = Compared()
+    found = RowComparison()
     _compare(found, "verification", frame(**expected), frame(**given), 0.0)
     assert found.texts[:1] == ([] if text is None else [found.texts[0]])
     assert text is None or text in found.texts[0]
@@ -554,11 +545,6 @@ def test_rows_are_compared_number_by_number(expected: dict[str, Any], given: dic
 def test_rows_that_cannot_be_told_apart_are_a_difference() -> None:
     given = frame(a=[1.0, 2.0])
     given.index = pd.Index([0, 0])
-    found = Compared()
+    found = RowComparison()
     _compare(found, "verification", frame(a=[1.0, 2.0]), given, 0.0)
     assert found.texts == ["samples/verification: expected rows that can be told apart, found some that cannot"]
-
-
-def test_the_record_of_the_golden_bundle_reads_as_it_was_written(small: Path) -> None:
-    with open_bundle(small) as folder:
-        assert asdict(read_record(folder))["suite"]["path"] == "small.toml"

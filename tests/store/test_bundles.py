@@ -15,7 +15,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from forger import change_record, change_value, forged
+from forger import change_record, change_value, forged, record_digests
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from stranger import GOLDEN, files_of
@@ -100,6 +100,7 @@ def test_no_path_of_the_machine_is_published(tmp_path: Path, monkeypatch: pytest
     components = (first, *record.components[1:])
     write_record(run, replace(record, command=command, suite=suite, components=components))
     change_value(run / "cells.parquet", "reason", 0, f"'{home}/x y' is missing")
+    record_digests(run)
     write_bundle(run, tmp_path / "b.zip")
     content = (tmp_path / "b.zip").read_bytes()
     for text in ("Ann Other", "/srv/data", "/opt/net", "Users", "x.pt"):
@@ -134,6 +135,7 @@ def test_names_of_pictures_that_are_paths_are_refused(tmp_path: Path) -> None:
     run = Path(shutil.copytree(GOLDEN, tmp_path / "run"))
     rows = next((run / "samples" / "verification").rglob("*.parquet"))
     change_value(rows, "left_id", 0, "/home/ann/1.png")
+    record_digests(run)
     with pytest.raises(StorageError, match=r"left_id: expected names without a path, found '/home/ann/1\.png'"):
         write_bundle(run, tmp_path / "b.zip")
     assert not (tmp_path / "b.zip").exists()
@@ -147,6 +149,13 @@ def test_the_name_of_the_user_is_noticed(bundle: Path, monkeypatch: pytest.Monke
         ]
         monkeypatch.setenv("USER", "somebody-else")
         assert list(names_of_user(folder)) == []
+
+
+def test_a_run_that_was_changed_is_not_published(tmp_path: Path) -> None:
+    run = Path(shutil.copytree(GOLDEN, tmp_path / "run"))
+    change_value(run / ROWS, "cos_self", 0, 0.5)
+    with pytest.raises(StorageError, match=f"expected {ROWS} as the run wrote it, found that it was changed"):
+        write_bundle(run, tmp_path / "b.zip")
 
 
 @pytest.mark.parametrize(

@@ -226,10 +226,11 @@ class AssessedDefense:
 
 
 class Assessment:
-    """A defense with the pools of scores by which it is compared: ``utility``, and ``matched`` for each attack with a
-    value, in the order of the attacks."""
+    """A defense, its ``cells``, and the pools of scores by which it is compared: ``utility``, and ``matched`` for each
+    attack with a value, in the order of the attacks."""
 
     def __init__(self, rows: Rows, cells: Sequence[CellRow], goal: Goal, purpose: Purpose) -> None:
+        self.cells = cells
         sides, metric = sides_of(rows.cells), metric_in(rows, purpose.metric)
         uploads = [c for c in cells if is_upload(c)]
         services = [c for c in uploads if asked("utility", c, sides, goal)]

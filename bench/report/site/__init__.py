@@ -19,7 +19,7 @@ from bench.analysis.tables.assessed_defense import CHANCE, LEAKAGE
 from bench.analysis.tables.client_cost import COUNTED, FLOPS, LATENCY
 from bench.core.errors import StorageError
 from bench.core.files import write_atomically
-from bench.core.paths import below
+from bench.core.paths import below, inside
 from bench.core.provenance import VERSION
 from bench.core.text import plural
 from bench.report.page import assets as report_assets
@@ -28,6 +28,7 @@ from bench.report.page_text import environment, finished, script_data
 from bench.report.site import assets
 from bench.report.site.attack_page import attacker_pages
 from bench.report.site.defense_page import defense_page, kinds_of, strength_of
+from bench.report.site.documentation import Installed
 from bench.report.site.fact_pages import dataset_pages, judge_pages, run_pages, verification_in_words
 from bench.report.site.leaderboard import board_sections
 from bench.report.site.links import Content
@@ -39,15 +40,17 @@ INDEX = "index.html"
 MARK = '<meta name="generator" content="bench site">'
 
 
-def write_site(sources: Sequence[Source], folder: Path, arguments: Sequence[str], output: str) -> list[Path]:
+def write_site(
+    sources: Sequence[Source], folder: Path, arguments: Sequence[str], output: str, installed: Installed | None = None
+) -> list[Path]:
     """Write the pages of a site and return their paths, the first page first. ``arguments`` and ``output`` are those of
-    the command, which every page names.
+    the command, which every page names; ``installed`` are the components whose documentation is shown, by default none.
 
     Pages of an earlier site in the folder are replaced; those that are no longer made are removed. Raises
     `StorageError` if the folder holds an ``index.html`` that is none of a site, or cannot be written.
     """
     require_site_folder(folder)
-    content = Content(boards=boards(sources), sources=sources)
+    content = Content(boards=boards(sources), sources=sources, installed=installed or {})
     pages = list(_pages(content))
     common = {
         "index": [entry(page) for page in pages],
@@ -61,7 +64,7 @@ def write_site(sources: Sequence[Source], folder: Path, arguments: Sequence[str]
     env = _environment()
     written = []
     for page in pages:
-        path = below(folder, page.path)
+        path = inside(folder, below(folder, page.path))
         write_atomically(path, _html(env, page, common))
         written.append(path)
     _remove_older(folder, written)

@@ -13,6 +13,7 @@ from bench.core.domain import KNOWLEDGE, Channel
 from bench.report.page.run_facts import params
 from bench.report.page.threat_models import ThreatModelEntry, adversary
 from bench.report.site.defense_page import MISSING, AttackLine, chance_of, knowledge_of
+from bench.report.site.documentation import documentation
 from bench.report.site.links import Content, all_attacks
 from bench.report.site.sources import Source
 from bench.report.site.standings import of_attack
@@ -50,6 +51,7 @@ class AttackerPage:
     model: ThreatModelEntry
     params: str
     digest: str
+    documentation: Sequence[str]
     boards: Sequence[tuple[str, Sequence[AttackLine]]]
     checks: Sequence[CheckOfRun]
     metric = RECOVERED
@@ -85,6 +87,7 @@ def _page(content: Content, attacker: Attacker, name: str) -> AttackerPage:
         model=adversary(source.rows, cells[0].attack, cells),
         params=params(cells[0].attack_params),
         digest=(component.origin.digest if component else None) or MISSING,
+        documentation=documentation(content.installed, component),
         boards=[(title, lines) for title, lines in _lines(content, attacker) if lines],
         checks=[_check(own, one) for own, one in checks],
     )

@@ -23,6 +23,7 @@ from bench.report.page.recommendation import command_again, remarks
 from bench.report.page.run_facts import params
 from bench.report.page.threat_models import ThreatModelEntry, promise
 from bench.report.page.verdict_words import Sentence, about, power, what_leaks
+from bench.report.site.documentation import documentation
 from bench.report.site.faces import FaceExample, examples
 from bench.report.site.links import Content, all_attacks
 from bench.report.site.pictures import DrawnPanel, panels
@@ -86,6 +87,7 @@ class DefensePage:
     costs: Sequence[tuple[TableMetric, Measurement, str]]
     command: str
     hashes: Sequence[tuple[str, str]]
+    documentation: Sequence[str]
     steps: Sequence[str] = KNOWLEDGE
 
 
@@ -129,6 +131,7 @@ def defense_page(content: Content, one: Standing, strength: Strength) -> Defense
         costs=list(_costs(one)),
         command=command_again(rows, entry),
         hashes=list(_hashes(one)),
+        documentation=documentation(content.installed, one.component),
     )
 
 

@@ -8,6 +8,7 @@ from functools import cached_property
 
 from bench.analysis.tables.self_checks import self_checks
 from bench.analysis.tables.tried_attacks import Attacker, TriedAttack, names_of
+from bench.report.site.documentation import Installed
 from bench.report.site.paths import PageKind, PagePaths
 from bench.report.site.sources import Source
 from bench.report.site.standings import Board, GoalBoard, Standing
@@ -19,10 +20,11 @@ BY_DESIGN = "by design, and not counted"
 
 @dataclass(frozen=True, kw_only=True)
 class Content:
-    """Everything that a site shows: boards, and the runs that they were made from."""
+    """Everything that a site shows: boards, the runs that they were made from, and the plugins that are installed."""
 
     boards: Sequence[Board]
     sources: Sequence[Source]
+    installed: Installed
     paths: PagePaths = field(default_factory=PagePaths)
 
     @property

@@ -15,6 +15,7 @@ from bench.analysis.cells import CellRow
 from bench.analysis.rows import Rows
 from bench.core.errors import StorageError
 from bench.core.packages import DISTRIBUTION
+from bench.core.paths import is_file_name
 from bench.runs.combine import require_different
 from bench.runs.snapshot import results_of
 from bench.store.bundles import bundle_sha256, open_bundle
@@ -143,10 +144,7 @@ def _bundle(path: Path, stack: contextlib.ExitStack) -> Source:
 
 def _reference_named(version: str) -> Source | None:
     """Return the reference run of a version of a suite; None if bench has none of this name."""
-    try:
-        found = find_reference(version)
-    except StorageError:
-        return None
+    found = find_reference(version) if is_file_name(version) else None
     return None if found is None else _as_reference(found)
 
 

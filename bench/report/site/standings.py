@@ -158,7 +158,9 @@ def boards(sources: Sequence[Source]) -> list[Board]:
 
 
 def _board(sources: Sequence[Source], *, alone: bool) -> Board:
-    """Return the board of runs with the same questions. ``alone``: other boards have the same version, or none."""
+    """Return the board of runs with the same questions; those that nobody verified come last, so that controls are
+    never theirs if others have them. ``alone``: other boards have the same version, or none."""
+    sources = sorted(sources, key=lambda source: not source.trusted)
     suite = sources[0].run.suite
     what = suite.version or suite.title or suite.name
     title = f"{what} ({sources[0].name})" if alone else what
@@ -190,7 +192,11 @@ class _Candidate:
 
     made: Assessment
     source: Source
-    cell: CellRow
+
+    @property
+    def cell(self) -> CellRow:
+        """One of its cells."""
+        return self.made.cells[0]
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -223,17 +229,19 @@ def _goal_board(title: str, goal: Goal, sources: Sequence[Source]) -> GoalBoard:
         _standing(title, found, entry, by_name[entry.name]) for entry in found.protections if entry.name in by_name
     ]
     ranked = _ranked([s for s in standings if not s.reasons])
-    controls = [*(c for c in reference), *_controls(goal, purpose, sources)]
     unranked = [s for s in standings if s.reasons] + [_superseded(title, found, c, newest) for c in older]
-    shown = [_standing(title, found, _compared(found, c), c, judged=False) for c in controls]
+    controls = [
+        _standing(title, found, _compared(found, c), c, judged=False)
+        for c in [*reference, *_controls(goal, purpose, sources)]
+    ]
     return GoalBoard(
         goal=goal,
         purpose=purpose,
         found=found,
         ranked=ranked,
-        controls=shown,
+        controls=controls,
         unranked=unranked,
-        attackers=_by_channel([*ranked, *shown, *unranked]),
+        attackers=_by_channel([*ranked, *controls, *unranked]),
     )
 
 
@@ -243,9 +251,7 @@ def _candidates(goal: Goal, sources: Sequence[Source]) -> tuple[list[_Candidate]
     reference: list[_Candidate] = []
     for source in sources:
         for made in assessments(source.rows, goal):
-            cells = (c for c in source.rows.cells if c.defense == made.entry.name)
-            cell = next(c for c in cells if c.clean == (made.entry.kind == "clean"))
-            one = _Candidate(made=made, source=source, cell=cell)
+            one = _Candidate(made=made, source=source)
             if made.entry.kind != "clean":
                 found.append(one)
             elif not reference:
@@ -290,7 +296,7 @@ def _controls(goal: Goal, purpose: Purpose, sources: Sequence[Source]) -> Iterat
         for cells in control_settings(source.rows.cells).values():
             if cells[0].clean:
                 continue
-            one = _Candidate(made=Assessment(source.rows, cells, goal, purpose), source=source, cell=cells[0])
+            one = _Candidate(made=Assessment(source.rows, cells, goal, purpose), source=source)
             if one.key not in known:
                 known.add(one.key)
                 yield one

@@ -38,7 +38,7 @@ def trained(faces: Faces, params: PmtAdapted, ctx: Context) -> dict[str, Tensor]
         uploads = torch.cat(made)
         fresh = []
         for label in ctx.surrogates:
-            adapted = _adapted(ctx.surrogate(label), clean, uploads, learning, held_out, params, ctx)
+            adapted = adapted_copy(ctx.surrogate(label), clean, uploads, learning, held_out, params, ctx)
             state |= state_of(adapted, _name(number, label))
             fresh.append(Judge(ctx.surrogate(label), _frozen(adapted)))
         judges += fresh
@@ -87,7 +87,7 @@ def _protected(
     return (images * 255).round() / 255
 
 
-def _adapted(
+def adapted_copy(
     network: Any,
     clean: Tensor,
     uploads: Tensor,
