@@ -27,7 +27,7 @@ from bench import Capabilities, Context, Faces, folded, instantiate, parameters_
 TRIED = (
     "pmt,steps=25",
     "pmt-adapted,steps=25,rounds=1,faces=128,judge_steps=60",
-    "pmt-adapted,steps=25,rounds=1,faces=128,judge_steps=60,push=2.0",
+    "pmt-adapted,steps=25,rounds=1,faces=128,judge_steps=60,push=0.5",
 )
 PROBES, PART = 24, 50
 CLIENT, ADVERSARY = slice(0, 128), slice(220, 420)  # auxiliary pictures, two of each person

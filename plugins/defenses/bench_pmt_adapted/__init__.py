@@ -48,7 +48,8 @@ class PmtAdapted(Pmt):
     `adapted-recogniser`, in small. All defaults are our choice.
 
     Cost: the client needs whole surrogate models, auxiliary faces, and the training; each step of the descent also
-    runs every judge forward and backward.
+    runs every judge forward and backward. The host cannot count the operations for a single face, because it counts
+    them on networks in another form than the one that was trained here.
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset({"shallow", "surrogates", "training"})
@@ -62,7 +63,7 @@ class PmtAdapted(Pmt):
     )
 
     balance: Literal["mean", "concat", "relative"] = "relative"
-    push: Annotated[float, Interval(ge=0, le=1000)] = 0.5
+    push: Annotated[float, Interval(ge=0, le=1000)] = 2.0
     rounds: Annotated[int, Interval(ge=1, le=10)] = 2
     faces: Annotated[int, Interval(ge=4, le=1_000_000)] = 256
     judge_steps: Annotated[int, Interval(ge=1, le=1_000_000)] = 80
