@@ -43,7 +43,7 @@ def tensors_of(received: Received, who: str) -> dict[str, Tensor]:
 
 def packed(received: Received, who: str) -> Tensor:
     """Return all numbers of a representation as one tensor ``(n, d)``, tensor by tensor in the order of their names."""
-    return torch.cat([values.flatten(1) for values in tensors_of(received, who).values()], dim=1)
+    return torch.cat([values.reshape(len(values), -1) for values in tensors_of(received, who).values()], dim=1)
 
 
 def shapes_of(received: Received, who: str) -> Shapes:
