@@ -19,15 +19,6 @@ SETTINGS = (
     'defaults.adversary_threshold="scored"',
     'experiment[0].evaluated=["zoo-resnet"]',
 )
-READERS = {  # Attacks on representations, which these defenses do not send.
-    *(
-        f"{kind}, {faces} faces"
-        for kind in ("read", "linked, read", "decoder of what is sent")
-        for faces in (100, 1600)
-    ),
-    *(f"probe of what is sent, {faces} faces" for faces in (100, 1600)),
-    "what is sent compared",
-}
 REPEATED = re.compile(
     r'    \{.*label = "[^"]*(400 faces|mean of [24] uploads|start: random).*\n'
 )  # other budgets of one attack
@@ -64,7 +55,8 @@ def test_every_attack_of_every_channel_is_run_on_a_defense(run: Path) -> None:
     own = cells[cells["defense"] == "pixelation block 28"]
     assert set(own["outputs"]) == CHANNELS
     assert set(own["suite_version"]) == {"standard-1+changed"}
-    readers = cells["attack"].isin(READERS)
+    readers = cells["attack"].str.contains("read, |what is sent")
+    assert readers.any()
     assert set(cells.loc[~readers, "status"]) == {"ok"}, cells["reason"].dropna().tolist()
     assert set(cells.loc[readers, "status"]) == {"skipped"}
     reasons = cells.loc[readers, "reason"]

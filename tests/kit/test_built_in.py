@@ -28,6 +28,9 @@ SMALL = {
     "deep-obfuscator": "steps=2",
     "partial-dct": "steps=2,upsampling=1",
     "recface": "steps=2,channels=8",
+    "representation-decoder": "steps=2,faces=16,channels=8",
+    "representation-recogniser": "steps=2,faces=16",
+    "representation-probe": "faces=16",
 }
 # Components that need a file or a package that is not everywhere, or parameters that have no default.
 MAY_BE_MISSING = {"dataset", "training_set", "model", "metric", "attack"}
