@@ -48,7 +48,8 @@ class Reader(Behind):
         one position."""
         vectors, maps = self.reading(images)
         if self.picture is None:
-            return vectors[:, :, None, None]
+            positions: Tensor = vectors[:, :, None, None]
+            return positions
         read: Tensor = self.picture(vectors, maps)
         return read.clamp(0, 1)
 
