@@ -34,6 +34,9 @@ SMALL = {
     "restored": "faces=8,families=['median']",
     **dict.fromkeys(("synth-agedb30", "synth-calfw", "synth-cfp-ff", "synth-lfw"), FEW_PEOPLE),
     **dict.fromkeys(("synth-training", "synth-training-judges"), "groups=[[4, 2]]"),
+    "representation-decoder": "steps=2,faces=16,channels=8",
+    "representation-recogniser": "steps=2,faces=16",
+    "representation-probe": "faces=16",
 }
 # Components that need a file or a package that is not everywhere, or parameters that have no default.
 MAY_BE_MISSING = {"dataset", "training_set", "model", "metric", "attack"}

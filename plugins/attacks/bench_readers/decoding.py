@@ -66,8 +66,9 @@ class RepresentationDecoder(nn.Module):
         for up, unit in zip(self.up, self.units[1:], strict=True):
             found = unit(F.interpolate(up(found), scale_factor=2, mode="nearest"))
         made = F.pixel_shuffle(self.out(found), 2)
-        made = F.interpolate(made, size=self.size, mode="bilinear", align_corners=False)
-        return made + self.start(vectors, maps)  # type: ignore[no-any-return]
+        more = F.interpolate(made, size=self.size, mode="bilinear", align_corners=False)
+        whole: Tensor = self.start(vectors, maps) + more
+        return whole
 
 
 def fit_decoder(params: DecoderParameters, examples: Examples, ctx: Context) -> Mapping[str, Tensor]:

@@ -92,12 +92,13 @@ class VectorEmbedding(nn.Module):
     def __init__(self, length: int, size: int, width: int = 256) -> None:
         super().__init__()
         self.layer = nn.Linear(length, size)
-        self.more = nn.Sequential(nn.Linear(length, width), nn.SiLU(), nn.Linear(width, size))
+        self.inner = nn.Linear(length, width)
+        self.outer = nn.Linear(width, size)
 
     def forward(self, vectors: Tensor) -> Tensor:
         """Return embeddings ``(n, size)`` of vectors ``(n, length)``, or of the same as maps of one position."""
         flat = vectors.flatten(1)
-        found: Tensor = self.layer(flat) + self.more(flat)
+        found: Tensor = self.layer(flat) + self.outer(F.silu(self.inner(flat)))
         return found
 
     def learn(self, known: Pairs, others: Pairs) -> None:

@@ -43,7 +43,7 @@ def tensors_of(received: Received, who: str) -> dict[str, Tensor]:
 
 def packed(received: Received, who: str) -> Tensor:
     """Return all numbers of a representation as one tensor ``(n, d)``, tensor by tensor in the order of their names."""
-    return torch.cat([values.flatten(1) for values in tensors_of(received, who).values()], dim=1)
+    return torch.cat([values.reshape(len(values), -1) for values in tensors_of(received, who).values()], dim=1)
 
 
 def shapes_of(received: Received, who: str) -> Shapes:
@@ -89,9 +89,9 @@ class Reading(nn.Module):
         first = cls(shapes, sample.new_empty(0))
         choices = sample.new_empty(0)
         if name is not None:
-            values = sample[:, first.places[name]].unique()
-            if 2 <= len(values) <= _MOST_CHOICES and torch.equal(values, values.round()):
-                choices = values
+            values = sorted(set(sample[:, first.places[name]].flatten().tolist()))
+            if 2 <= len(values) <= _MOST_CHOICES and all(value.is_integer() for value in values):
+                choices = torch.tensor(values).to(sample)
         reading = cls(shapes, choices).to(sample.device)
         vectors, maps = reading._raw(sample)
         columns = (vectors.T, maps.transpose(0, 1).flatten(1))
@@ -111,7 +111,7 @@ class Reading(nn.Module):
     def _raw(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return vectors and stacked maps as they were sent; either may have no columns or channels."""
         vectors = torch.cat([x[:, self.places[name]] for name in self.vectors] or [x[:, :0]], dim=1)
-        found = [x[:, self.places[name]].unflatten(1, shape) for name, shape in self.maps.items()]
+        found = [x[:, self.places[name]].reshape(len(x), *shape) for name, shape in self.maps.items()]
         sized = [m if m.shape[2:] == self.side else F.interpolate(m, size=self.side, mode="nearest") for m in found]
         return vectors, torch.cat(sized, dim=1) if sized else x.new_empty(len(x), 0, 1, 1)
 

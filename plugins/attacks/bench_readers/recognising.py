@@ -48,7 +48,8 @@ class Reader(Behind):
         one position."""
         vectors, maps = self.reading(images)
         if self.picture is None:
-            return vectors[:, :, None, None]  # type: ignore[no-any-return]
+            positions: Tensor = vectors[:, :, None, None]
+            return positions
         read: Tensor = self.picture(vectors, maps)
         return read.clamp(0, 1)
 
@@ -67,7 +68,7 @@ def reader_weights(params: AdaptationParameters, examples: Examples, ctx: Contex
     network = _reader(reading, ctx, known.targets.shape[1])
     if isinstance(network.network, VectorEmbedding):
         initialised(network.network, [], ctx.generator())
-        torch.nn.init.zeros_(network.network.more[-1].weight)
+        torch.nn.init.zeros_(network.network.outer.weight)
         pairs = ((reading(x)[0], known.targets[chosen]) for x, chosen in ((sample, rows), (looked_at, others)))
         network.network.learn(*pairs)
         network.network.layer.requires_grad_(False)
