@@ -34,7 +34,7 @@ _PATIENCE = 3
 _SAMPLE = 1024  # At most so many faces decide the linear reading.
 
 
-class RepresentationDecoder(nn.Module):
+class DecoderNetwork(nn.Module):
     """The linear reading of a picture, to which residual units on a growing grid add what they learn.
 
     The grid begins with a fully connected layer of the vectors and a convolution of the maps (after NbNet: Mai et al.,
@@ -87,7 +87,7 @@ def fit_decoder(params: DecoderParameters, examples: Examples, ctx: Context) -> 
     faces, wanted = people.faces(known), people.faces(others)
     reading = Reading.of_sample(shapes, sample)
     with torch.random.fork_rng(devices=[]):
-        network = RepresentationDecoder(reading.cpu(), _size(faces), params.channels)
+        network = DecoderNetwork(reading.cpu(), _size(faces), params.channels)
     initialised(network, [network.out], people.generator)
     network.to(ctx.device)
     with torch.no_grad():
@@ -120,7 +120,7 @@ def decoded(params: DecoderParameters, received: Received, ctx: Context) -> Reco
     x, shapes = packed(received, ctx.plugin), shapes_of(received, ctx.plugin)
     with torch.random.fork_rng(devices=[]):
         reading = Reading.of_state(shapes, ctx.state, "reading.", ctx.plugin)
-        network = RepresentationDecoder(reading, ctx.image_size, params.channels)
+        network = DecoderNetwork(reading, ctx.image_size, params.channels)
     restored(network, ctx.state).to(ctx.device)
     with torch.no_grad():
         return Reconstructed(images=network(x).clamp(0, 1))

@@ -34,13 +34,16 @@ NAMES = ("cold", "warm")
 
 
 class Sent(Pictures):
-    """Pictures of people, of whom a representation is sent."""
+    """Pictures of people, of whom a representation is sent. The tone of half of the people is warm: more red than
+    blue."""
 
     def __init__(self, send: Send, people: int = 60, seed: int = 0) -> None:
         super().__init__(people=people, seed=seed)
+        warm = (np.random.default_rng(seed).random(people) < 0.5).repeat(2)
+        self.images[warm, 0] = 64 + self.images[warm, 0] // 4 * 3
+        self.images[~warm, 2] = 64 + self.images[~warm, 2] // 4 * 3
         self.representation = send(self.clean(slice(None)))
-        warm = self.clean(slice(None))[:, 0].mean((1, 2)) > self.clean(slice(None))[:, 2].mean((1, 2))
-        self.attributes = {"tone": np.array(NAMES)[warm.long().numpy()], "age": 40 + 20 * warm.float().numpy()}
+        self.attributes = {"tone": np.array(NAMES)[warm.astype(int)], "age": np.where(warm, 60.0, 40.0)}
 
     def received(self, rows: NDArray[np.int64], upload: int = 0) -> Received:
         chosen = torch.from_numpy(np.asarray(rows))
