@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from annotated_types import Interval
 
 from bench import Defense, Need, Protected, hookimpl
+from bench_cloaks.parameters import FawkesParameters, LowKeyParameters, OpomParameters, TipImParameters
 
 if TYPE_CHECKING:
     import torch
@@ -30,9 +31,6 @@ if TYPE_CHECKING:
     from bench import Context
 
 __all__ = ["Fawkes", "LowKey", "Opom", "TipIm", "bench_defenses"]
-
-Steps = Annotated[int, Interval(ge=1, le=100_000)]
-People = Annotated[int, Interval(ge=1, le=10_000)]
 
 
 class _Cloak(Defense):
@@ -48,7 +46,7 @@ class _Cloak(Defense):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fawkes(_Cloak):
+class Fawkes(FawkesParameters, _Cloak):
     """Moves the features of a picture to those of another person, who is far away, within a budget of DSSIM.
 
     Source: Shan, Wenger, Zhang, Li, Zheng and Zhao, "Fawkes: Protecting privacy against unauthorized deep learning
@@ -72,12 +70,6 @@ class Fawkes(_Cloak):
         "that recognisers which learn from the cloaked pictures, or compare with them, take the person for another"
     )
 
-    rho: Annotated[float, Interval(gt=0, le=1)] = 0.007
-    steps: Steps = 100
-    rate: Annotated[float, Interval(gt=0, le=1)] = 0.002
-    penalty: Annotated[float, Interval(ge=0, le=1e12)] = 1e5
-    candidates: People = 20
-
     def protect(self, images: torch.Tensor, ctx: Context) -> Protected:
         """Cloak a batch: float ``(n, 3, h, w)`` RGB in [0, 1] to the same. No picture depends on the others.
 
@@ -89,7 +81,7 @@ class Fawkes(_Cloak):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LowKey(_Cloak):
+class LowKey(LowKeyParameters, _Cloak):
     """Moves the features of a picture, sharp and blurred, away from its own, as far as the look allows.
 
     Source: Cherepanova, Goldblum, Foley, Duan, Dickerson, Taylor and Goldstein, "LowKey: Leveraging adversarial attacks
@@ -111,12 +103,6 @@ class LowKey(_Cloak):
     needs: ClassVar[frozenset[Need]] = frozenset({"surrogates"})
     promise = "that recognisers do not find the person whose enrolled pictures are cloaked, even after a blur"
 
-    alpha: Annotated[float, Interval(ge=0, le=1e6)] = 5.0
-    steps: Steps = 50
-    rate: Annotated[float, Interval(gt=0, le=1)] = 0.0025
-    blur: Annotated[float, Interval(gt=0, le=100)] = 3.0
-    noise: Annotated[float, Interval(ge=0, le=1)] = 0.005
-
     def protect(self, images: torch.Tensor, ctx: Context) -> Protected:
         """Cloak a batch: float ``(n, 3, h, w)`` RGB in [0, 1] to the same. No picture depends on the others.
 
@@ -128,7 +114,7 @@ class LowKey(_Cloak):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TipIm(_Cloak):
+class TipIm(TipImParameters, _Cloak):
     """Moves a picture towards whichever of several other people is best, anew in each step, within ``epsilon``.
 
     Source: Yang, Dong, Pang, Su, Zhu, Chen and Xue, "Towards face encryption by generating adversarial identity masks"
@@ -153,13 +139,6 @@ class TipIm(_Cloak):
     needs: ClassVar[frozenset[Need]] = frozenset({"surrogates", "targets"})
     promise = "that recognisers take the person in the picture for one of the targets"
 
-    epsilon: Annotated[float, Interval(gt=0, le=1)] = 12 / 255
-    steps: Steps = 20
-    momentum: Annotated[float, Interval(ge=0, le=1)] = 1.0
-    targets: People = 10
-    gamma: Annotated[float, Interval(ge=0, le=1e6)] = 0.5
-    diversity: Annotated[float, Interval(ge=0, le=1)] = 0.1
-
     def protect(self, images: torch.Tensor, ctx: Context) -> Protected:
         """Cloak a batch: float ``(n, 3, h, w)`` RGB in [0, 1] to the same. No picture depends on the others.
 
@@ -172,7 +151,7 @@ class TipIm(_Cloak):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Opom(_Cloak):
+class Opom(OpomParameters, _Cloak):
     """Adds to all pictures of a person one mask, which moves features away from everything the person looks like.
 
     Source: Zhong and Deng, "OPOM: Customized invisible cloak towards face privacy protection" (IEEE TPAMI 2022). From m
@@ -196,13 +175,6 @@ class Opom(_Cloak):
     """
 
     promise = "that no recogniser knows any picture of the person which carries the mask, whoever makes the picture"
-
-    epsilon: Annotated[float, Interval(gt=0, le=1)] = 8 / 255
-    steps: Steps = 16
-    step_size: Annotated[float, Interval(gt=0, le=1)] = 1 / 255
-    hull: Literal["convex", "affine", "center"] = "convex"
-    first: Annotated[int, Interval(ge=0, le=100_000)] = 5
-    pictures: Literal["further", "released"] = "further"
 
     @property
     def needs(self) -> frozenset[Need]:  # type: ignore[override]  # It depends on a parameter.

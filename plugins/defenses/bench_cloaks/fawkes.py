@@ -13,12 +13,12 @@ from bench_cloaks.surrogates import Surrogates, sent
 
 if TYPE_CHECKING:
     from bench import Context, Pictures
-    from bench_cloaks import Fawkes
+    from bench_cloaks.parameters import FawkesParameters
 
 _TINY = 1e-12
 
 
-def cloaked(images: Tensor, params: Fawkes, ctx: Context) -> Protected:
+def cloaked(images: Tensor, params: FawkesParameters, ctx: Context) -> Protected:
     """Cloak pictures ``(n, 3, h, w)`` in [0, 1]; those that are returned have 8-bit values and keep the budget."""
     surrogates = Surrogates(ctx)
     own = surrogates.fixed(images)

@@ -13,12 +13,12 @@ from bench_cloaks.surrogates import Surrogates, gradient_of, sent, squared_dista
 
 if TYPE_CHECKING:
     from bench import Context
-    from bench_cloaks import LowKey
+    from bench_cloaks.parameters import LowKeyParameters
 
 KERNEL = 7  #: The side of the blur's kernel in pixels.
 
 
-def cloaked(images: Tensor, params: LowKey, ctx: Context) -> Protected:
+def cloaked(images: Tensor, params: LowKeyParameters, ctx: Context) -> Protected:
     """Cloak pictures ``(n, 3, h, w)`` in [0, 1]."""
     surrogates = Surrogates(ctx)
     own = surrogates.fixed(images)

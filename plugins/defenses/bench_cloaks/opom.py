@@ -13,14 +13,14 @@ from bench_cloaks.surrogates import Surrogates, sent, squared_distance
 
 if TYPE_CHECKING:
     from bench import Context
-    from bench_cloaks import Opom
+    from bench_cloaks.parameters import OpomParameters
 
 Hull = Literal["convex", "affine", "center"]
 _AT_ONCE = 64  # pictures from which masks are made at a time; no person is divided
 _PROJECTIONS = 200  # steps in which the nearest point of a convex hull is found
 
 
-def masked(images: Tensor, params: Opom, ctx: Context) -> Protected:
+def masked(images: Tensor, params: OpomParameters, ctx: Context) -> Protected:
     """Add its person's mask to each picture ``(n, 3, h, w)`` in [0, 1]."""
     surrogates = Surrogates(ctx)
     people, keys = ctx.subjects.tolist(), ctx.keys.tolist()
@@ -62,7 +62,7 @@ def _start(picture: Tensor, epsilon: float, key: int) -> Tensor:
     return (epsilon * (2 * drawn - 1)).to(picture)
 
 
-def masks_of(pictures: list[Tensor], starts: Tensor, params: Opom, surrogates: Surrogates) -> Tensor:
+def masks_of(pictures: list[Tensor], starts: Tensor, params: OpomParameters, surrogates: Surrogates) -> Tensor:
     """Return the masks ``(people, 3, h, w)`` of people, each made from that person's ``pictures (m, 3, h, w)``."""
     counts = [len(of_person) for of_person in pictures]
     owner = torch.arange(len(counts), device=starts.device).repeat_interleave(torch.tensor(counts).to(starts.device))

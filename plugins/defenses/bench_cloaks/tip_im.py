@@ -14,7 +14,7 @@ from bench_cloaks.surrogates import Surrogates, gradient_of, one_of_each, sent, 
 
 if TYPE_CHECKING:
     from bench import Context
-    from bench_cloaks import TipIm
+    from bench_cloaks.parameters import TipImParameters
 
 # The widths (variances) of the kernels in the authors' code, for pixels from 0 to 255.
 _VARIANCES = (
@@ -44,7 +44,7 @@ _TINY = 1e-30
 Transform = Callable[[Tensor], Tensor]
 
 
-def cloaked(images: Tensor, params: TipIm, ctx: Context) -> Protected:
+def cloaked(images: Tensor, params: TipImParameters, ctx: Context) -> Protected:
     """Cloak pictures ``(n, 3, h, w)`` in [0, 1], each pixel within ``epsilon``."""
     surrogates = Surrogates(ctx)
     own = surrogates.fixed(images)

@@ -21,6 +21,7 @@ from annotated_types import Interval
 from bench_pmt import Pmt
 
 from bench import Defense, Need, Protected, hookimpl
+from bench_pmt_adapted.parameters import AdaptedParameters
 
 if TYPE_CHECKING:
     import torch
@@ -31,7 +32,7 @@ __all__ = ["PmtAdapted", "bench_defenses"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class PmtAdapted(Pmt):
+class PmtAdapted(AdaptedParameters, Pmt):
     """PMT, whose pictures are moved away from what recognisers see that have adapted to PMT.
 
     With L for the loss of PMT (relative: divided by the mean square of the face's features), f_j for a surrogate model
@@ -61,14 +62,6 @@ class PmtAdapted(Pmt):
         "anything against the authorised service, or against recognisers that learn from these very pictures; that two "
         "uploads of one person cannot be linked; a formal bound: it rests on experiments"
     )
-
-    balance: Literal["mean", "concat", "relative"] = "relative"
-    push: Annotated[float, Interval(ge=0, le=1000)] = 2.0
-    rounds: Annotated[int, Interval(ge=1, le=10)] = 2
-    faces: Annotated[int, Interval(ge=4, le=1_000_000)] = 256
-    judge_steps: Annotated[int, Interval(ge=1, le=1_000_000)] = 80
-    batch: Annotated[int, Interval(ge=2, le=4096)] = 32
-    judge_rate: Annotated[float, Interval(gt=0, le=1)] = 1e-3
 
     def fit(self, faces: Faces, ctx: Context) -> Mapping[str, torch.Tensor]:
         """Train the judges on protected auxiliary faces and return their weights."""

@@ -15,7 +15,7 @@ from bench import Protected
 
 if TYPE_CHECKING:
     from bench import Context, Network
-    from bench_pmt_adapted import PmtAdapted
+    from bench_pmt_adapted.parameters import AdaptedParameters
 
 
 class Judge(NamedTuple):
@@ -31,7 +31,7 @@ class PushedObjective(Objective):
     The targets of a face are its feature maps, as for PMT, and after them its clean embeddings, one for each judge.
     """
 
-    def __init__(self, params: PmtAdapted, judges: Sequence[Judge], ctx: Context) -> None:
+    def __init__(self, params: AdaptedParameters, judges: Sequence[Judge], ctx: Context) -> None:
         super().__init__(params, [ctx.shallow(label) for label in ctx.authorised])
         self.push, self.judges = params.push, judges
 
@@ -57,7 +57,7 @@ class PushedObjective(Objective):
         return torch.stack(cosines).clamp(min=least).mean(dim=0)
 
 
-def protected(images: Tensor, params: PmtAdapted, judges: Sequence[Judge], ctx: Context) -> Protected:
+def protected(images: Tensor, params: AdaptedParameters, judges: Sequence[Judge], ctx: Context) -> Protected:
     """Protect a batch against these judges: float ``(n, c, h, w)`` in [0, 1] to images of the same shape and range."""
     objective = PushedObjective(params, judges, ctx)
     with torch.no_grad():

@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from bench import Context, Faces
-    from bench_pmt_adapted import PmtAdapted
+    from bench_pmt_adapted.parameters import AdaptedParameters
 
 _HELD_OUT, _PATIENCE = 0.15, 4  # the share of people for early stopping, and trials without a better value
 
 
-def trained(faces: Faces, params: PmtAdapted, ctx: Context) -> dict[str, Tensor]:
+def trained(faces: Faces, params: AdaptedParameters, ctx: Context) -> dict[str, Tensor]:
     """Return the weights of the judges of all rounds, each name after that of its judge."""
     rows = np.sort(torch.randperm(len(faces.images), generator=ctx.generator())[: params.faces].numpy())
     clean = torch.from_numpy(np.array(faces.images[rows])).to(ctx.device).float() / 255
@@ -46,7 +46,7 @@ def trained(faces: Faces, params: PmtAdapted, ctx: Context) -> dict[str, Tensor]
     return state
 
 
-def restored_judges(params: PmtAdapted, ctx: Context) -> list[Judge]:
+def restored_judges(params: AdaptedParameters, ctx: Context) -> list[Judge]:
     """Return the judges whose weights `trained` returned."""
     judges = []
     for number in range(params.rounds):
@@ -75,7 +75,7 @@ def _protected(
     part: NDArray[np.int64],
     ids: list[str],
     number: int,
-    params: PmtAdapted,
+    params: AdaptedParameters,
     judges: list[Judge],
     ctx: Context,
 ) -> Tensor:
@@ -93,7 +93,7 @@ def adapted_copy(
     uploads: Tensor,
     learning: NDArray[np.int64],
     held_out: NDArray[np.int64],
-    params: PmtAdapted,
+    params: AdaptedParameters,
     ctx: Context,
 ) -> Any:
     """Return a copy of a network that gives ``uploads (n, 3, h, w)`` the embeddings of the ``clean`` pictures."""
