@@ -18,9 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
-
-from annotated_types import Interval
+from typing import TYPE_CHECKING, ClassVar
 
 from bench import Defense, Need, Protected, hookimpl
 from bench_cloaks.parameters import FawkesParameters, LowKeyParameters, OpomParameters, TipImParameters

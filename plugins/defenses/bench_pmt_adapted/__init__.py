@@ -15,9 +15,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar
 
-from annotated_types import Interval
 from bench_pmt import Pmt
 
 from bench import Defense, Need, Protected, hookimpl
