@@ -48,7 +48,7 @@ def test_exports_agree_with_a_second_calculation(
     assert seen >= 3 * 3  # means of 2, 4 and 8 uploads of the defenses that are not deterministic
     areas = links.groupby(["attack", "defense"])[["same", "score"]].apply(figures.link_auc)
     for row in csv.DictReader(io.StringIO(linked.read_text())):
-        if row["metric"] == "link AUC":
+        if row["metric"] == "link AUC" and row["status"] == "ok":
             assert float(row["value"]) == pytest.approx(areas[row["attack"], row["defense"]], abs=1e-5), row
             seen += 1
     assert seen >= 3 * 3 + len(areas)
