@@ -194,6 +194,14 @@ def test_what_is_equal_is_not_dominated(tmp_path: Path) -> None:
     assert found.best == entry(found, "A")
 
 
+@pytest.mark.parametrize(("upload", "lacking"), [("images", ["abuse"]), ("a representation", [])])
+def test_what_is_asked_of_pictures_is_not_asked_of_a_representation(
+    tmp_path: Path, upload: str, lacking: list[str]
+) -> None:
+    rows = scored(tmp_path / "run", [spec(defenses=(CLEAN, A)), rebuilt(defenses=(B,), upload=upload)], {}, ALL_IN)
+    assert list(entry(recommend(rows), "B").untried) == lacking
+
+
 @pytest.mark.slow
 def test_a_defense_that_less_was_tried_on_neither_wins_nor_dominates(tmp_path: Path) -> None:
     leaks = {("A", "abuse"): 0.1, ("A", "recface"): 0.7, ("B", "abuse"): 0.0} | ALL_IN

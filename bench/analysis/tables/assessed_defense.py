@@ -78,10 +78,11 @@ class AssessedDefense:
     the interval of the maximum over all of these, which is chosen again in each draw; ``worst_share`` is the share of
     draws in which ``attacks[0]`` is that maximum. ``aside`` are attacks of attackers that failed their self-check; they
     do not count, and have the reason beside them. ``insiders`` are those of the service that does what it should.
-    ``suite_version`` is the version of the suite, empty if it has none.
+    ``suite_version`` is the version of the suite, empty if it has none. ``upload`` is what the client sends, as cells
+    have it: attackers of pictures cannot read a representation, nor those of representations a picture.
     ``protects``: its leakage is significantly below that of the unprotected upload under the same
-    attackers, and below 100 %; None if that is not known. ``untried`` are the names of attackers that others faced and
-    this defense did not. ``dominators`` are sorted by share, highest first; ``front_share`` is the share of draws in
+    attackers, and below 100 %; None if that is not known. ``untried`` are the names of attackers that others faced
+    that send the same, and this defense did not. ``dominators`` are sorted by share, highest first; ``front_share`` is the share of draws in
     which no defense dominates it, so that it lies on the Pareto front.
     """
 
@@ -101,6 +102,7 @@ class AssessedDefense:
     aside: Sequence[tuple[TriedAttack, str]] = ()
     insiders: Sequence[TriedAttack] = ()
     suite_version: str = ""
+    upload: str = "images"
     worst_share: float | None = None
     protects: bool | None = None
     untried: Sequence[str] = ()
@@ -266,6 +268,7 @@ class Assessment:
             aside=[(attack, broken[attack.attacker]) for attack in aside],
             insiders=insiders,
             suite_version=_suite_version(cells),
+            upload=cells[0].upload,
             cost=costs(rows, cells),
         )
 

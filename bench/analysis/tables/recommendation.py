@@ -105,14 +105,17 @@ def compare(
     """Compare defenses with one goal, which may come from several runs of the same questions, and choose the one to
     use.
 
-    ``asked`` are the attackers that each of them must have faced; by default all that any of them faced.
+    ``asked`` are the attackers that each of them must have faced; by default all that any of them faced. Of these, a
+    defense that sends a representation must have faced those that others faced which send one, and a defense that sends
+    pictures or features those that others of its kind faced.
     """
     made = sorted(made, key=lambda m: -ROW_KINDS.index(m.entry.kind))
     entries = [m.entry for m in made]
     names = names_of([a.attacker for e in entries if e.candidate for a in e.tried] if asked is None else asked)
     drawn = draw([m.utility for m in made], [m.matched for m in made])
     entries = [_with_interval(e, drawn, i) for i, e in enumerate(entries)]
-    entries = [replace(e, untried=[name for k, name in names.items() if k not in e.attackers]) for e in entries]
+    asked_of = _asked_by_upload(entries)
+    entries = [replace(e, untried=[names[a] for a in names if a in asked_of[_sends(e)] - e.attackers]) for e in entries]
     entries = _compared(entries, drawn)
     reference = next((m for m in made if m.entry.kind == "clean"), None)
     entries = [replace(e, protects=m.protects(reference)) for e, m in zip(entries, made, strict=True)]
@@ -131,6 +134,19 @@ def compare(
         best=None if best is None else entries[best],
         share=share,
     )
+
+
+def _sends(entry: AssessedDefense) -> bool:
+    """Whether the client sends a representation of the defense's own."""
+    return entry.upload == "a representation"
+
+
+def _asked_by_upload(entries: Sequence[AssessedDefense]) -> Mapping[bool, frozenset[Attacker]]:
+    """Return the attackers that any defense faced which does not send a representation, and which sends one."""
+    return {
+        own: frozenset(a for e in entries if e.candidate and _sends(e) == own for a in e.attackers)
+        for own in (False, True)
+    }
 
 
 def _settings(rows: Rows) -> Mapping[tuple[str, ...], list[CellRow]]:
