@@ -335,6 +335,8 @@ def verification_of(cell: Cell, rng: np.random.Generator) -> dict[str, Any]:
     clean = _plugin(cell) == "identity" and cell["outputs"] == "recognition"
     itself = np.ones(n) if clean else np.clip(kept + rng.normal(0, 0.12, n), -1, 1)
     cross = genuine if clean else np.clip(genuine * kept + rng.normal(0, 0.05, n), -1, 1)
+    rank = np.where(itself > 0.4, 1, rng.integers(1, n + 1, n))
+    enrolled = np.where(cross > 0.3, 1, rng.integers(1, n + 1, n))
     return {
         **_where(cell, "cell", "evaluated", "attack"),
         "pair": np.arange(n),
@@ -349,8 +351,10 @@ def verification_of(cell: Cell, rng: np.random.Generator) -> dict[str, Any]:
         "cos_clean": genuine,
         "flip_cross": cross,
         "flip_clean": genuine,
-        "rank": np.where(itself > 0.4, 1, rng.integers(1, n + 1, n)),
-        "rank_enrolled": pa.array(np.where(cross > 0.3, 1, rng.integers(1, n + 1, n)), mask=~same),
+        "rank": rank,
+        "rank_first": (rank == 1).astype(float),
+        "rank_enrolled": pa.array(enrolled, mask=~same),
+        "rank_enrolled_first": pa.array((enrolled == 1).astype(float), mask=~same),
         "gallery": np.full(n, n),
         "kappa_calibrated": np.full(n, 0.35),
         "fmr": np.full(n, 0.01),

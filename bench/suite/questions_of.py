@@ -18,8 +18,9 @@ _OWN = frozenset({"name", "title", "description", "stage_timeout_s", "stage_memo
 def write_questions(raw: dict[str, Any]) -> None:
     """Write the questions of another suite into a suite file that names one, and remove the name.
 
-    The file keeps its name, texts and limits, and its defenses; the version is that of the questions. Raise
-    `SuiteError` if it names no published suite, or has questions of its own.
+    The file keeps its name, texts and limits. Its defenses take the place of those of every experiment; claims are left
+    out, because they may be about other defenses. The version is that of the questions. Raise `SuiteError` if it names
+    no published suite, or has questions of its own.
     """
     head = raw.get("suite")
     if not isinstance(head, dict) or _KEY not in head:
@@ -37,7 +38,10 @@ def write_questions(raw: dict[str, Any]) -> None:
     defenses = _own_defenses(raw, head)
     raw["suite"] = {**other["suite"], **head}
     raw["defaults"] = {**other.get("defaults", {}), "defenses": defenses}
-    raw |= {key: copy.deepcopy(value) for key, value in other.items() if key not in ("suite", "defaults")}
+    raw |= {key: copy.deepcopy(value) for key, value in other.items() if key not in ("suite", "defaults", "claims")}
+    for table in raw.get("experiment", ()):
+        table.pop("defenses", None)
+        table.pop("claims", None)
 
 
 def _own_defenses(raw: Mapping[str, Any], head: Mapping[str, Any]) -> Any:

@@ -30,6 +30,13 @@ def test_the_questions_and_the_version_are_those_of_the_other_suite(tmp_path: Pa
         assert {**own, "defenses": 0} == {**asked, "defenses": 0}
 
 
+def test_experiments_with_defenses_of_their_own_get_those_of_the_file(tmp_path: Path) -> None:
+    text = HEAD.replace('"standard"', '"paper"') + '[defaults]\ndefenses = ["identity", "blur"]\n'
+    found = read(write(tmp_path, text))
+    assert len(found.raw["experiment"]) == len(read(published()["paper"]).raw["experiment"])
+    assert all(own["defenses"] == ["identity", "blur"] for own in found.raw["experiment"])
+
+
 def test_a_change_of_the_questions_marks_the_version(tmp_path: Path) -> None:
     path = write(tmp_path, HEAD + '[defaults]\ndefenses = ["blur"]\n')
     assert read(path, ["defaults.pairs=20"]).tables.suite.version == "standard-1+changed"

@@ -81,9 +81,9 @@ class AssessedDefense:
     ``suite_version`` is the version of the suite, empty if it has none. ``upload`` is what the client sends, as cells
     have it: attackers of pictures cannot read a representation, nor those of representations a picture.
     ``protects``: its leakage is significantly below that of the unprotected upload under the same
-    attackers, and below 100 %; None if that is not known. ``untried`` are the names of attackers that others faced
-    that send the same, and this defense did not. ``dominators`` are sorted by share, highest first; ``front_share`` is the share of draws in
-    which no defense dominates it, so that it lies on the Pareto front.
+    attackers, and below 100 %; None if that is not known. ``untried`` are the names of attackers that this defense did
+    not face, and that others faced which send the same. ``dominators`` are sorted by share, highest first;
+    ``front_share`` is the share of draws in which no defense dominates it, so that it lies on the Pareto front.
     """
 
     name: str
