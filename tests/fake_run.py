@@ -335,8 +335,6 @@ def verification_of(cell: Cell, rng: np.random.Generator) -> dict[str, Any]:
     clean = _plugin(cell) == "identity" and cell["outputs"] == "recognition"
     itself = np.ones(n) if clean else np.clip(kept + rng.normal(0, 0.12, n), -1, 1)
     cross = genuine if clean else np.clip(genuine * kept + rng.normal(0, 0.05, n), -1, 1)
-    rank = np.where(itself > 0.4, 1, rng.integers(1, n + 1, n))
-    enrolled = np.where(cross > 0.3, 1, rng.integers(1, n + 1, n))
     return {
         **_where(cell, "cell", "evaluated", "attack"),
         "pair": np.arange(n),
@@ -351,10 +349,8 @@ def verification_of(cell: Cell, rng: np.random.Generator) -> dict[str, Any]:
         "cos_clean": genuine,
         "flip_cross": cross,
         "flip_clean": genuine,
-        "rank": rank,
-        "rank_first": (rank == 1).astype(float),
-        "rank_enrolled": pa.array(enrolled, mask=~same),
-        "rank_enrolled_first": pa.array((enrolled == 1).astype(float), mask=~same),
+        "rank": np.where(itself > 0.4, 1, rng.integers(1, n + 1, n)),
+        "rank_enrolled": pa.array(np.where(cross > 0.3, 1, rng.integers(1, n + 1, n)), mask=~same),
         "gallery": np.full(n, n),
         "kappa_calibrated": np.full(n, 0.35),
         "fmr": np.full(n, 0.01),
@@ -561,6 +557,20 @@ def rewritten(results: RunResults, **tables: Callable[[pd.DataFrame], None]) -> 
                 if not table.empty and len(own := table[table["experiment"] == experiment]):
                     samples.add(name, experiment, pa.Table.from_pandas(own, preserve_index=False))
     return RunResults(results.folder)
+
+
+def with_today(results: RunResults) -> RunResults:
+    """Add the columns that rows of today have beside those of earlier versions, and return the results."""
+
+    def ranked(rows: pd.DataFrame) -> None:
+        rows["rank_first"] = (rows["rank"] == 1).astype(float)
+        rows["rank_enrolled_first"] = (rows["rank_enrolled"] == 1).where(rows["rank_enrolled"].notna()).astype(float)
+
+    def linked(rows: pd.DataFrame) -> None:
+        if not rows.empty:
+            rows["alike"], rows["alike_subject"] = rows["permuted"], rows["left_subject"] + 1
+
+    return rewritten(results, verification=ranked, links=linked)
 
 
 def _run(specs: Sequence[FakeRun], cells: Sequence[Cell]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from fake_run import ABUSE, ESTIMATE, LINKAGE, ONE, RECFACE, FakeRun, rewritten, write_fake_run
+from fake_run import ABUSE, ESTIMATE, LINKAGE, ONE, RECFACE, FakeRun, rewritten, with_today, write_fake_run
 
 from bench.analysis.measures import METRICS, measure, metric_named, select
 from bench.analysis.pair_metrics import CHANCE
@@ -353,9 +353,8 @@ def test_the_metrics_are_those_of_the_vocabulary() -> None:
 
 
 def test_every_metric_names_columns_that_a_run_stores(tmp_path: Path) -> None:
-    results = write_fake_run(
-        tmp_path / "run", FakeRun(attacks=(RECFACE, ESTIMATE, LINKAGE), noise_levels=(0.1,), **ONE)
-    )
+    spec = FakeRun(attacks=(RECFACE, ESTIMATE, LINKAGE), noise_levels=(0.1,), **ONE)
+    results = with_today(write_fake_run(tmp_path / "run", spec))
     for metric in (*METRICS.values(), *(metric_named(f"{family}:age") for family in ATTRIBUTE_FAMILIES)):
         assert {*metric.by, *metric.columns} <= set(results.columns(metric.table).names), metric.name
         assert set(metric.cell_columns) <= set(results.cells), metric.name

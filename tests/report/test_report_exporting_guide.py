@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from fake_run import paper_run, write_fake_run
+from fake_run import paper_run, with_today, write_fake_run
 
 from bench.cli.results import EXPORT_FORMATS
 from bench.report.export.samples import export_rows
@@ -19,7 +19,7 @@ EXAMPLES = [part.split("```")[0] for part in GUIDE.split("```python\n")[1:]]
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a run, and its verification rows exported."""
     folder = tmp_path_factory.mktemp("guide")
-    results = write_fake_run(folder / "results" / "paper" / "20260101-120000-1a2b3c4d", paper_run())
+    results = with_today(write_fake_run(folder / "results" / "paper" / "20260101-120000-1a2b3c4d", paper_run()))
     export_rows(results, "verification", "parquet", folder / "verification.parquet")
     return folder
 
