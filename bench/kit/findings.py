@@ -42,7 +42,7 @@ class KitFinding:
         elif self.answer == "not asked":
             yield f"not asked  {self.check}: {self.reason}"
         else:
-            yield f"FAILED     {self.check}: {CHECKS[self.check].asks}"
+            yield f"FAILED     {self.check}: {'; '.join(CHECKS[name].asks for name in self.check.split(', '))}"
             yield f"             expected: {self.expected}"
             yield f"             seen:     {self.seen}"
             yield f"             to mend:  {self.mend}"
