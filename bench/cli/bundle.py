@@ -43,13 +43,14 @@ def bundle(run: str, file: Path | None, out: Path) -> None:
       bench bundle standard
       bench bundle results/quick/20260101-120000-1a2b3c4d -o mine.zip
     """
-    from bench.store.bundles import bundle_sha256, open_bundle, write_bundle
+    from bench.store.bundles import bundle_sha256, open_bundle, require_bundle_file, write_bundle
     from bench.store.reading import RunResults
     from bench.store.run_folders import find_run, require_output_file
 
     folder = find_run(run, options.folders(out).results)
     record = RunResults(folder).run
     file = require_output_file(file or Path(f"{record.suite.name}-{(record.digest or 'run')[:8]}.zip"), option="-o")
+    require_bundle_file(file)
     manifest = write_bundle(folder, file)
     with open_bundle(file) as unpacked:
         _show_bundle(file, manifest, RunResults(unpacked))

@@ -112,6 +112,19 @@ def write_bundle(run: Path, file: Path) -> BundleManifest:
         return manifest
 
 
+def require_bundle_file(file: Path) -> None:
+    """Raise `StorageError` unless a bundle may be written to a file: its name ends in ``.zip`` and can be printed, and
+    it is new or a zip file."""
+    if file.suffix != ".zip" or not file.name.isprintable():
+        raise StorageError(f"-o: {shortened_repr(file.name)}: expected a name that ends in .zip; choose another")
+    if file.exists():
+        with file.open("rb") as held:
+            if held.read(4) != b"PK\3\4":
+                raise StorageError(
+                    f"-o: {file}: expected a new file or an earlier bundle, found another file; move it away"
+                )
+
+
 def pack(folder: Path, file: Path) -> BundleManifest:
     """Write a bundle of all files of a public copy of a run, and return the manifest, which is added to the folder.
 

@@ -22,7 +22,7 @@ from stranger import GOLDEN, files_of
 
 from bench.core.errors import StorageError
 from bench.store import bundles
-from bench.store.bundles import MANIFEST, bundle_sha256, open_bundle, read_manifest, write_bundle
+from bench.store.bundles import MANIFEST, bundle_sha256, open_bundle, read_manifest, require_bundle_file, write_bundle
 from bench.store.public_runs import hide_paths, names_of_user
 from bench.store.reading import RunResults
 from bench.store.run_record import RECORD, read_record, write_record
@@ -448,3 +448,20 @@ def test_a_verification_of_another_form_is_an_error(bundle: Path, tmp_path: Path
     verification_file(copy).write_text(text)
     with pytest.raises(StorageError, match="expected the record of a verification, found none"):
         read_verification(copy)
+
+
+@pytest.mark.parametrize("name", ["mine.toml", "mine", "a\nb.zip", "b\x1b.zip"])
+def test_a_bundle_has_a_printable_name_that_ends_in_zip(tmp_path: Path, name: str) -> None:
+    with pytest.raises(StorageError, match=r"expected a name that ends in \.zip"):
+        require_bundle_file(tmp_path / name)
+
+
+def test_no_other_file_is_replaced(tmp_path: Path) -> None:
+    file = tmp_path / "notes.zip"
+    require_bundle_file(file)
+    file.write_text("my notes")
+    with pytest.raises(StorageError, match="found another file; move it away"):
+        require_bundle_file(file)
+    assert file.read_text() == "my notes"
+    file.write_bytes(b"PK\3\4 and so on")
+    require_bundle_file(file)

@@ -47,7 +47,7 @@ def write_site(
     the command, which every page names; ``installed`` are the components whose documentation is shown, by default none.
 
     Pages of an earlier site in the folder are replaced; those that are no longer made are removed. Raises
-    `StorageError` if the folder holds an ``index.html`` that is none of a site, or cannot be written.
+    `StorageError` if the folder holds something else than a site, or cannot be written.
     """
     require_site_folder(folder)
     content = Content(boards=boards(sources), sources=sources, installed=installed or {})
@@ -72,12 +72,22 @@ def write_site(
 
 
 def require_site_folder(folder: Path) -> None:
-    """Raise `StorageError` unless a site may be written to a folder: it has no first page, or that of a site."""
+    """Raise `StorageError` unless a site may be written to a folder: it is new, empty but for hidden files, or has the
+    first page of a site."""
     first = below(folder, INDEX)
+    if folder.is_dir() and not first.exists() and (others := sorted(_visible(folder))):
+        raise StorageError(
+            f"-o: {folder}: expected a new or empty folder, or an earlier site, found {others[0]} in it; choose another"
+        )
     if first.is_symlink() or (first.exists() and not _is_site_page(first)):
         raise StorageError(
             f"{first}: expected no page, or one that bench site has made; found another; choose another -o"
         )
+
+
+def _visible(folder: Path) -> list[str]:
+    """Return the names of what is in a folder, without hidden files such as those of git."""
+    return [path.name for path in folder.iterdir() if not path.name.startswith(".")]
 
 
 def _is_site_page(path: Path) -> bool:
