@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from bench.core.errors import SuiteError, did_you_mean
-from bench.core.parsing import parse_toml
+from bench.core.parsing import decode_text, parse_toml
 from bench.core.text import shortened_repr
+from bench.core.whole_files import LARGEST_SUITE, read_whole
 from bench.suite.bundled import published
 
 _KEY = "questions_of"
@@ -29,7 +30,7 @@ def write_questions(raw: dict[str, Any]) -> None:
     if not isinstance(name, str) or name not in known:
         hint = did_you_mean(str(name), known)
         raise SuiteError(f"suite.{_KEY}: expected the name of a published suite, found {shortened_repr(name)}; {hint}")
-    other = parse_toml(known[name].read_text(encoding="utf-8"))
+    other = parse_toml(decode_text(read_whole(known[name], LARGEST_SUITE), "a suite file"))
     if _KEY in other["suite"]:
         raise SuiteError(
             f"suite.{_KEY}: expected a suite with questions of its own, found {name!r}, which has those of "
