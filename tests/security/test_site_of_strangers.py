@@ -63,6 +63,9 @@ def test_a_folder_of_something_else_is_left_alone(stranger: Stranger) -> None:
 
 def test_a_link_in_the_folder_is_not_written_through(stranger: Stranger, tmp_path: Path) -> None:
     (stranger.home / "site").mkdir()
+    (stranger.home / "site" / "index.html").write_text(
+        '<meta name="generator" content="bench site">'
+    )  # an earlier site
     (stranger.home / "site" / "defenses").symlink_to(tmp_path)
     done = stranger.bench("site", stranger.folder, "-o", stranger.home / "site")
     assert done.exit_code == 2
