@@ -9,11 +9,10 @@ choice, the interval is that of any single share; this row has no bar.
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 
 import numpy as np
-from simulation_bars import too_many
+from simulation_bars import alarm_table
 
 from bench.judging.choice import ERROR, best_interval, by_chance, effective_photos
 from bench.metrics.clustering import pair_interval
@@ -82,14 +81,7 @@ def alarms(scene: Scene, photos: int, repeats: int, seed: int = 0) -> float:
 def choice_lines(repeats: int) -> tuple[list[str], bool]:
     """Return the table of false alarms and of power as lines, and whether every false alarm meets the bar."""
     lines = [f"The best of {WAYS} preprocessings beyond chance in {repeats:,} judgements, in per cent", ""]
-    lines.append(f"{'':<72}" + "".join(f"{n:>7}" for n in PHOTOS) + "  photos")
-    met = True
-    for scene in SCENES:
-        shares = [alarms(scene, n, repeats) for n in PHOTOS]
-        wrong = [scene.barred and too_many(share, repeats, ERROR) for share in shares]
-        met = met and not any(wrong)
-        label = scene.label + (f" (bar {100 * ERROR:.0f})" if scene.barred else "")
-        marked = (f"{100 * share:>6.1f}{'!' if miss else ' '}" for share, miss in zip(shares, wrong, strict=True))
-        lines.append(f"{label:<72}" + "".join(marked))
-        print(lines[-1], file=sys.stderr, flush=True)
-    return lines, met
+    table, met = alarm_table(
+        SCENES, PHOTOS, "photos", lambda scene, n: alarms(scene, n, repeats), runs=repeats, bar=ERROR
+    )
+    return [*lines, *table], met

@@ -10,7 +10,6 @@ some, and a linker that sees the others is called one that recognises people. Th
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -19,7 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from simulation_bars import too_many
+from simulation_bars import alarm_table
 
 from bench.analysis.chance_tests import LEVEL, AgainstChance, beyond_chance
 from bench.analysis.link_chance import auc_by_chance, linked_by_chance, second_people
@@ -142,14 +141,7 @@ def link_lines(repeats: int, pairs: Sequence[int] = PAIRS) -> tuple[list[str], b
     """Return the table of false alarms and of power as lines, and whether every false alarm meets the bar."""
     repeats = max(100, repeats // 5)
     lines = [f"Links of {ATTACKERS} attackers beyond chance in {repeats:,} runs, in per cent", ""]
-    lines.append(f"{'':<72}" + "".join(f"{n:>7}" for n in pairs) + "  pairs")
-    met = True
-    for scene in SCENES:
-        shares = [alarms(n, repeats, scene) for n in pairs]
-        wrong = [scene.barred and too_many(share, repeats, LEVEL) for share in shares]
-        met = met and not any(wrong)
-        label = scene.label + (f" (bar {100 * LEVEL:.0f})" if scene.barred else "")
-        marked = (f"{100 * share:>6.1f}{'!' if miss else ' '}" for share, miss in zip(shares, wrong, strict=True))
-        lines.append(f"{label:<72}" + "".join(marked))
-        print(lines[-1], file=sys.stderr, flush=True)
-    return lines, met
+    table, met = alarm_table(
+        SCENES, pairs, "pairs", lambda scene, n: alarms(n, repeats, scene), runs=repeats, bar=LEVEL
+    )
+    return [*lines, *table], met
