@@ -22,10 +22,11 @@ This module holds the declarations and does not import torch. Shapes are sorted 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from bench_learners.parameters import AdaptationParameters
+from bench_linkage import Linked
 from bench_translation.public_networks import fingerprint_of, packages_of, public_network, training_seconds
 
 from bench import Attack, Examples, Received, Reconstructed, Sees, hookimpl
@@ -144,28 +145,18 @@ class RepresentationRecogniser(AdaptationParameters, Attack):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RepresentationLinked(AdaptationParameters, Attack):
+class RepresentationLinked(Linked):
     """The cosine of two representations: of all their numbers, or of what `representation-recogniser` makes of them.
 
     ``learns``: ``nothing``, or ``pairs`` of representations and originals; the other parameters are then those of
     `representation-recogniser`, and otherwise mean nothing.
     """
 
-    outputs: ClassVar[Literal["links"]] = "links"
-    license: ClassVar[str] = _LICENSE
-
-    learns: Literal["nothing", "pairs"] = "nothing"
-
     @property
     def sees(self) -> frozenset[Sees]:  # type: ignore[override]
         """The representation, and if it learns also the defense and who is shown."""
         learnt: frozenset[Sees] = frozenset({"labels", "defense"} if self.learns == "pairs" else ())
         return learnt | {"representation"}
-
-    @property
-    def trains_on(self) -> Literal["nothing", "defense"]:  # type: ignore[override]
-        """Protected auxiliary faces, if it learns."""
-        return "defense" if self.learns == "pairs" else "nothing"
 
     @property
     def threat(self) -> str:  # type: ignore[override]
@@ -177,16 +168,10 @@ class RepresentationLinked(AdaptationParameters, Attack):
             "and compares those of two uploads; adaptive"
         )
 
-    def budget(self) -> Mapping[str, float]:
-        """Return the auxiliary faces and the steps; nothing if it learns nothing."""
-        return {} if self.learns == "nothing" else {"faces": self.faces, "steps": self.steps}
-
     def trained_as(self) -> Mapping[str, Any] | None:
         """Return the recogniser of representations; None if nothing is learnt."""
-        if self.learns == "nothing":
-            return None
-        names = (each.name for each in fields(AdaptationParameters))
-        return {"plugin": "representation-recogniser", **{name: getattr(self, name) for name in names}}
+        known = super().trained_as()
+        return None if known is None else {**known, "plugin": "representation-recogniser"}
 
     def embed(self, received: Received, ctx: Context) -> torch.Tensor:
         """Return what `link` compares: all numbers ``(n, d)``, or learnt embeddings."""

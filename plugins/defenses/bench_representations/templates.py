@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated
 
 from annotated_types import Interval
+from bench_templates.sent import Template
 
-from bench import ContractError, Defense, Need, Protected, Received
+from bench import Protected
 
 if TYPE_CHECKING:
     import torch
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SlerpTemplate(Defense):
+class SlerpTemplate(Template):
     """Sends the authorised model's embedding, turned towards noise in groups of values, of which a share is dropped.
 
     The embedding is cut into groups z of ``group`` values. Each group is replaced by the direction that is the share
@@ -39,25 +39,16 @@ class SlerpTemplate(Defense):
     different people would be told apart by the noise in place of the face.
     """
 
-    goal = "template"
-    protects = frozenset({"both"})
-    needs: ClassVar[frozenset[Need]] = frozenset({"full_gradients"})
-    sends = frozenset({"representation"})
-    own_recogniser = True
-    max_authorised = 1
     promise = "that a template looks like noise, and that a stolen one can be replaced"
-    trusts = "the service, which holds key and templates, and gives the client its whole model"
     not_promised = (
         "anything against those who know the key: they turn what was not dropped back, up to the length of each group; "
         "that templates under different keys cannot be linked: whoever has a few templates under each key subtracts "
         "their mean, and what is left is a share of the embedding"
     )
 
-    size: Annotated[int, Interval(ge=2, le=4096)] = 128
     group: Annotated[int, Interval(ge=2, le=4096)] = 16
     alpha: Annotated[float, Interval(ge=0, lt=1)] = 0.9
     drop: Annotated[float, Interval(ge=0, lt=1)] = 0.5
-    key: Annotated[int, Interval(ge=0, lt=2**63)] = 0
 
     def __post_init__(self) -> None:
         """Raise ValueError if the groups do not divide the embedding."""
@@ -69,34 +60,11 @@ class SlerpTemplate(Defense):
         """The number of values of each group that are not dropped, at least one."""
         return max(1, self.group - round(self.drop * self.group))
 
-    @property
-    def recogniser_size(self) -> int:  # type: ignore[override]  # It depends on a parameter.
-        """The length of the template."""
-        return self.size
-
-    def passes(self) -> float:
-        """Return one pass of the whole model, which is at least that of its shallow part."""
-        return 2.0
-
-    def representation(self) -> Mapping[str, tuple[int, ...]]:
-        """Return the shape of the template."""
-        return {"template": (self.size,)}
-
     def protect(self, images: torch.Tensor, ctx: Context) -> Protected:
         """Return templates ``(n, size)`` of float ``(n, 3, h, w)`` RGB in [0, 1]."""
-        from bench_templates.turning import embeddings
-
         from bench_representations.rotation import rotated
 
-        found = embeddings(ctx.network(ctx.authorised[0]), images)
-        if found.shape[1] != self.size:
-            raise ContractError(
-                f"{ctx.plugin}: expected embeddings of the length {self.size}, found {found.shape[1]} of "
-                f"{ctx.authorised[0]}; set size = {found.shape[1]}"
-            )
-        template = rotated(found, self.alpha, self.size // self.group, self.kept, self.key)
-        return Protected(representation={"template": template})
-
-    def recogniser(self, ctx: Context) -> Callable[[Received], torch.Tensor]:
-        """Return the template as it is."""
-        return lambda received: received.representation["template"]
+        found = self.embeddings(images, ctx)
+        return Protected(
+            representation={"template": rotated(found, self.alpha, self.size // self.group, self.kept, self.key)}
+        )

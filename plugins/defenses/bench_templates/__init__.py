@@ -11,11 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING
 
-from annotated_types import Interval
-
-from bench import ContractError, Defense, Need, Protected, Received, hookimpl
+from bench import Defense, Protected, Received, hookimpl
+from bench_templates.sent import Template
 
 if TYPE_CHECKING:
     import torch
@@ -26,7 +25,7 @@ __all__ = ["KeyedTemplate", "bench_defenses"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class KeyedTemplate(Defense):
+class KeyedTemplate(Template):
     """Sends the embedding of the authorised model, multiplied by a random orthogonal matrix that follows from ``key``.
 
     The matrix keeps all angles, so that templates under one key are matched exactly as well as embeddings. With
@@ -41,54 +40,26 @@ class KeyedTemplate(Defense):
     in place of a face.
     """
 
-    goal = "template"
-    protects = frozenset({"both"})
-    needs: ClassVar[frozenset[Need]] = frozenset({"full_gradients"})
-    sends = frozenset({"representation"})
-    own_recogniser = True
-    max_authorised = 1
     promise = "that templates under different keys cannot be linked, and that a stolen one can be replaced"
-    trusts = "the service, which holds key and templates, and gives the client its whole model"
     not_promised = (
         "anything against those who know the key: they compute the embedding, with `binary` up to a cosine of .8; "
         "anything against those who know a few embeddings with their templates, from which the matrix follows"
     )
 
-    size: Annotated[int, Interval(ge=2, le=4096)] = 128
-    key: Annotated[int, Interval(ge=0, lt=2**63)] = 0
     binary: bool = False
-
-    @property
-    def recogniser_size(self) -> int:  # type: ignore[override]  # It depends on a parameter.
-        """The length of the template."""
-        return self.size
-
-    def passes(self) -> float:
-        """Return one pass of the whole model, which is at least that of its shallow part."""
-        return 2.0
-
-    def representation(self) -> Mapping[str, tuple[int, ...]]:
-        """Return the shape of the template."""
-        return {"template": (self.size,)}
 
     def protect(self, images: torch.Tensor, ctx: Context) -> Protected:
         """Return templates ``(n, size)`` of float ``(n, 3, h, w)`` RGB in [0, 1]."""
-        from bench_templates.turning import embeddings, turned
+        from bench_templates.turning import turned
 
-        found = embeddings(ctx.network(ctx.authorised[0]), images)
-        if found.shape[1] != self.size:
-            raise ContractError(
-                f"{ctx.plugin}: expected embeddings of the length {self.size}, found {found.shape[1]} of "
-                f"{ctx.authorised[0]}; set size = {found.shape[1]}"
-            )
-        template = turned(found, self.key)
+        template = turned(self.embeddings(images, ctx), self.key)
         return Protected(representation={"template": (template > 0).to(template.dtype) if self.binary else template})
 
     def recogniser(self, ctx: Context) -> Callable[[Received], torch.Tensor]:
         """Return the template as it is; bits as -1 and 1, whose cosine counts how many are equal."""
         if self.binary:
             return lambda received: 2 * received.representation["template"] - 1
-        return lambda received: received.representation["template"]
+        return super().recogniser(ctx)
 
 
 @hookimpl
