@@ -20,7 +20,9 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+from click.testing import CliRunner, Result
 
+from bench.cli import main
 from bench.core.domain import Outcome, Stage, StageResult
 from bench.engine.interface import Attempt
 from bench.planning.plan import Plan
@@ -219,6 +221,11 @@ def members(session: int) -> list[int]:
         if int(fields[3]) == session and fields[0] != "Z":
             found.append(int(entry.name))
     return found
+
+
+def in_process(*args: object) -> Result:
+    """Run the command in this process, and return how it ended; an exception that it does not handle is raised."""
+    return CliRunner().invoke(main, [str(a) for a in args], catch_exceptions=False)
 
 
 def benchmark(name: str) -> ModuleType:

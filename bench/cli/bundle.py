@@ -153,7 +153,7 @@ def verify(
     _list("unchecked", found.unchecked)
     say(f"record:    {path}")
     if found.ok:
-        say(f"verified:  everything agrees; {len(found.cells)} of {found.of} cells were recomputed")
+        say(f"verified:  all that is compared agrees; {len(found.cells)} of {found.of} cells were recomputed")
         return
     say("verified:  no; " + ("it differs" if found.differences else "nothing differs, but not all could be checked"))
     click.get_current_context().exit(1 if found.differences else 2)

@@ -13,11 +13,10 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from click.testing import CliRunner, Result
 from filelock import FileLock
 from support import InlineWorkers, write_plugin
+from support import in_process as bench
 
-from bench.cli import main
 from bench.core import provenance
 from bench.core.domain import Stage
 from bench.core.errors import ReplayError
@@ -45,11 +44,6 @@ evaluated = ["toy-a", "toy-b"]
 defenses = ["identity", { plugin = "noise", sigma = 0.1 }, "toy-flaky"]
 pairs = 40
 """
-
-
-def bench(*args: object) -> Result:
-    """The command in this process."""
-    return CliRunner().invoke(main, [str(a) for a in args], catch_exceptions=False)
 
 
 @pytest.fixture(scope="module")

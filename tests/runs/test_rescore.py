@@ -12,11 +12,10 @@ from typing import Any
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from click.testing import CliRunner, Result
 from support import ATTACKS, TESTS
+from support import in_process as bench
 
 from bench import metrics
-from bench.cli import main
 from bench.planning.plan import make_plan
 from bench.registry.discovery import Registry
 from bench.report.export import export
@@ -36,11 +35,6 @@ pairs = 40
 """
 SUITE = ATTACKS + OTHERS
 WORK = ("protect", "fit", "reconstruct", "estimate", "evaluation", "calibration", "auxiliary", "load")
-
-
-def bench(*args: object) -> Result:
-    """The command in this process."""
-    return CliRunner().invoke(main, [str(a) for a in args], catch_exceptions=False)
 
 
 @pytest.fixture(scope="module")

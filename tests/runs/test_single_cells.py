@@ -13,10 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from click.testing import CliRunner, Result
 from support import ATTACKS, SUITE, ToyRun
+from support import in_process as bench
 
-from bench.cli import main
 from bench.core.errors import SuiteError
 from bench.core.text import set_label
 from bench.planning.plan import Plan, find_ids, select
@@ -26,11 +25,6 @@ from bench.store.run_record import RunRecord, SuiteRecord
 from bench.store.schema import SAMPLES
 
 PlanOf = Callable[..., Plan]
-
-
-def bench(*args: object) -> Result:
-    """The command in this process."""
-    return CliRunner().invoke(main, [str(a) for a in args], catch_exceptions=False)
 
 
 # ---- ids -------------------------------------------------------------------------------------------------------------

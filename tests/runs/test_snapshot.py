@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 from support import InlineWorkers
+from support import in_process as bench
 
 from bench.cli import main
 from bench.core.domain import Event, Stage
@@ -225,10 +226,6 @@ def test_what_is_no_run_is_one_message(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text("[]")
     with pytest.raises(StorageError, match="expected the record of a run"), results_of(tmp_path):
         pass
-
-
-def bench(*args: object) -> Any:
-    return CliRunner().invoke(main, [str(a) for a in args], catch_exceptions=False)
 
 
 def test_the_commands_say_what_is_missing(killed: Callable[[str], Path], folders: Folders) -> None:

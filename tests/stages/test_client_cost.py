@@ -13,12 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner, Result
 from support import Computed
+from support import in_process as bench
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from bench.cli import main
 from bench.engine.scheduler import cached_result
 from bench.stages import compute
 from bench.stages.flops import FlopCounter
@@ -169,11 +168,6 @@ def test_measuring_the_cost_and_checking_changes_no_artifact_and_no_random_strea
     assert calls == [5, *cost, *check, 5]
     assert np.array_equal(found[0][0], found[1][0])
     assert found[0][1] == found[1][1]
-
-
-def bench(*args: object) -> Result:
-    """Run a command in this process."""
-    return CliRunner().invoke(main, [str(a) for a in args], catch_exceptions=False)
 
 
 @pytest.fixture
