@@ -24,6 +24,7 @@ from bench.store.table_files import TableFile, mistake, readable
 
 _CELLS_NEEDED = ("cell", "experiment", "dataset", "defense", "attack", "role", "status", "repeat", "pairs", "kappa")
 _STAGES_NEEDED = ("key", "status")
+_AMOUNTS = ("seconds", "peak_mb", "batch", "attempts", "client_flops", "client_seconds")
 # The labels of a cell, which no other cell of a run has.
 _LABELS = ("experiment", "dataset", "defense", "authorised", "attack", "via", "evaluated", "repeat")
 _SETS = ("authorised", "authorised_stand_in_for")
@@ -88,6 +89,9 @@ def checked_stages(path: Path, table: pa.Table) -> pa.Table:
     check_json(path, table, "inputs", "a table of keys of stages", _is_table_of_keys)
     if not _is_keys(keys := _distinct(table, "key")):
         raise mistake(path, "key", "the keys of stages", next(key for key in keys if not is_file_name(key)))
+    for name in _AMOUNTS:
+        if (least := pc.min(table[name]).as_py()) is not None and least < 0:
+            raise mistake(path, name, "numbers that are not negative", str(least))
     return table
 
 

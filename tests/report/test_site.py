@@ -20,7 +20,7 @@ from bench.analysis.tables.recommendation import recommend
 from bench.core.errors import StorageError
 from bench.registry.discovery import Registry
 from bench.report.charts import Chart, Curve, Panel, Style
-from bench.report.site import MARK, write_site
+from bench.report.site import MARK, require_site_folder, write_site
 from bench.report.site.documentation import documentation
 from bench.report.site.paths import PagePaths
 from bench.report.site.pictures import panels
@@ -433,3 +433,20 @@ def test_a_single_value_stands_in_the_middle() -> None:
     (panel,) = panels(chart)
     assert panel.left < panel.curves[0].marks[0].x < panel.right
     assert panel.y_ticks
+
+
+def test_a_site_is_written_only_where_nothing_else_is(tmp_path: Path) -> None:
+    folder = tmp_path / "site"
+    require_site_folder(folder)
+    (folder / "defenses").mkdir(parents=True)
+    (folder / ".git").mkdir()
+    (folder / "defenses" / "a.html").write_text(MARK)  # An interrupted command wrote it; the first page comes last.
+    require_site_folder(folder)
+    (folder / "defenses" / "mine.txt").write_text("mine")
+    with pytest.raises(StorageError, match="found defenses there"):
+        require_site_folder(folder)
+    (folder / "index.html").write_text(MARK)
+    require_site_folder(folder)
+    (folder / "index.html").write_text("mine")
+    with pytest.raises(StorageError, match="found another"):
+        require_site_folder(folder)

@@ -173,6 +173,14 @@ def test_the_inputs_of_a_stage_are_a_table_of_texts(tmp_path: Path) -> None:
         _ = RunResults(folder).stages
 
 
+@pytest.mark.parametrize("name", ["seconds", "peak_mb", "attempts", "client_flops", "client_seconds"])
+def test_amounts_of_a_stage_are_not_negative(tmp_path: Path, name: str) -> None:
+    folder = Path(shutil.copytree(GOLDEN / "schema-4", tmp_path / "run"))
+    damage(folder / "stages.parquet", first(name, -5))
+    with pytest.raises(StorageError, match=f"{name}: expected numbers that are not negative, found -5"):
+        _ = RunResults(folder).stages
+
+
 @pytest.mark.parametrize("table", sorted({*SAMPLES} - {"links", "people", "sets"}))  # Older runs have none.
 def test_a_table_of_samples_without_a_needed_column_is_refused(table: str, folder: Path) -> None:
     results = RunResults(folder)

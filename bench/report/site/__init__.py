@@ -63,31 +63,42 @@ def write_site(
     }
     env = _environment()
     written = []
-    for page in pages:
+    for page in [
+        *pages[1:],
+        pages[0],
+    ]:  # The first page comes last, so that it never leads to a page that is not there.
         path = inside(folder, below(folder, page.path))
         write_atomically(path, _html(env, page, common))
         written.append(path)
     _remove_older(folder, written)
-    return written
+    return [written[-1], *written[:-1]]
 
 
 def require_site_folder(folder: Path) -> None:
-    """Raise `StorageError` unless a site may be written to a folder: it is new, empty but for hidden files, or has the
-    first page of a site."""
+    """Raise `StorageError` unless a site may be written to a folder: it is new or has nothing but a site, of which an
+    interrupted command may have written a part. Hidden files do not count."""
     first = below(folder, INDEX)
-    if folder.is_dir() and not first.exists() and (others := sorted(_visible(folder))):
-        raise StorageError(
-            f"-o: {folder}: expected a new or empty folder, or an earlier site, found {others[0]} in it; choose another"
-        )
     if first.is_symlink() or (first.exists() and not _is_site_page(first)):
         raise StorageError(
             f"{first}: expected no page, or one that bench site has made; found another; choose another -o"
         )
+    others = (
+        [] if first.exists() or not folder.is_dir() else [path.name for path in _visible(folder) if not _of_site(path)]
+    )
+    if others:
+        raise StorageError(
+            f"-o: {folder}: expected a new or empty folder, or an earlier site, found {min(others)} in it; choose another"
+        )
 
 
-def _visible(folder: Path) -> list[str]:
-    """Return the names of what is in a folder, without hidden files such as those of git."""
-    return [path.name for path in folder.iterdir() if not path.name.startswith(".")]
+def _visible(folder: Path) -> list[Path]:
+    """Return what is in a folder without hidden files, such as those of git."""
+    return [path for path in folder.iterdir() if not path.name.startswith(".")]
+
+
+def _of_site(path: Path) -> bool:
+    """Whether something in a folder is a folder of pages of a site and nothing else."""
+    return path.is_dir() and not path.is_symlink() and all(_is_site_page(page) for page in _visible(path))
 
 
 def _is_site_page(path: Path) -> bool:
@@ -99,9 +110,9 @@ def _is_site_page(path: Path) -> bool:
 
 
 def _remove_older(folder: Path, written: Sequence[Path]) -> None:
-    """Remove pages of an earlier site that this one does not have."""
+    """Remove pages of an earlier site that this one does not have, and what an interrupted one had begun to write."""
     kept = set(written)
-    for path in folder.glob("*/*.html"):
+    for path in [*folder.glob("*/*.html"), *folder.glob(".*.html.*"), *folder.glob("*/.*.html.*")]:
         if path not in kept and not path.is_symlink() and not path.parent.is_symlink() and _is_site_page(path):
             path.unlink()
 
