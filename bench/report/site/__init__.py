@@ -63,10 +63,7 @@ def write_site(
     }
     env = _environment()
     written = []
-    for page in [
-        *pages[1:],
-        pages[0],
-    ]:  # The first page comes last, so that it never leads to a page that is not there.
+    for page in [*pages[1:], pages[0]]:  # The first page comes last: all that it leads to is there.
         path = inside(folder, below(folder, page.path))
         write_atomically(path, _html(env, page, common))
         written.append(path)
@@ -82,12 +79,11 @@ def require_site_folder(folder: Path) -> None:
         raise StorageError(
             f"{first}: expected no page, or one that bench site has made; found another; choose another -o"
         )
-    others = (
-        [] if first.exists() or not folder.is_dir() else [path.name for path in _visible(folder) if not _of_site(path)]
-    )
-    if others:
+    if first.exists() or not folder.is_dir():
+        return
+    if others := [path.name for path in _visible(folder) if not _of_site(path)]:
         raise StorageError(
-            f"-o: {folder}: expected a new or empty folder, or an earlier site, found {min(others)} in it; choose another"
+            f"-o: {folder}: expected a new or empty folder, or an earlier site; found {min(others)} there; choose another"
         )
 
 
