@@ -83,7 +83,8 @@ def require_site_folder(folder: Path) -> None:
         return
     if others := [path.name for path in _visible(folder) if not _of_site(path)]:
         raise StorageError(
-            f"-o: {folder}: expected a new or empty folder or an earlier site; found {min(others)} there; choose another"
+            f"-o: {folder}: expected a new folder, an empty one or an earlier site; found {min(others)} there; "
+            "choose another"
         )
 
 
