@@ -1,4 +1,4 @@
-"""What choosing the best of several preprocessings does to the interval and to the chance of its share.
+"""Corrects the interval and the probability by chance of the best of several preprocessings for having been chosen.
 
 Where several are tried on the same photos, one of them is high by chance. All are therefore bounded together
 (Bonferroni): each has 1 / k of the accepted error, so that what is said of the best of k holds whichever it is, and
@@ -16,8 +16,8 @@ ERROR = 0.05  # The accepted error of an interval, and of calling something more
 
 
 def effective_photos(clusters: NDArray[np.int64]) -> float:
-    """Return how many independent decisions the photos of people ``clusters (n,)`` are at least (Kish 1965): n² / the
-    sum of the squared numbers of photos of each person. 0 without photos."""
+    """Return how many independent photos say as much as the photos of people ``clusters (n,)``, if all photos of a
+    person agree (Kish 1965): n² / the sum of the squared numbers of photos of each person. 0 without photos."""
     counts = np.unique(clusters, return_counts=True)[1].astype(np.float64)
     return float(counts.sum() ** 2 / (counts**2).sum()) if len(counts) else 0.0
 

@@ -56,9 +56,12 @@ from bench.suite.version import CHANGED
 OTHER_PROCESSOR = 1e-3  # by which numbers may differ that another processor computed
 _LONGEST_TABLE = 20  # characters of the name of a table of the paper
 # The columns of cells that say how a cell ended, not what it asks.
-_MEASURED = frozenset(
-    ("status", "reason", "failed_stage", "traceback", "log", "batch", "seconds", "peak_mb", "cached")
-) | {"unstable", "attack_unstable"}
+_ENDING = frozenset(
+    {
+        *("status", "reason", "failed_stage", "traceback", "log", "batch", "seconds", "peak_mb", "cached"),
+        *("unstable", "attack_unstable"),
+    }
+)
 
 
 @dataclass
@@ -309,12 +312,12 @@ def _other_cells(results: RunResults, plan: Plan, registry: Registry) -> Iterato
         yield f"cells.parquet: expected the cell {cell} of its suite, found none"
     for cell in sorted(found.keys() - planned.keys()):
         yield f"cells.parquet: expected cells of its suite, found {cell}, which is none"
-    for cell in planned.keys() & found.keys():
+    for cell in sorted(planned.keys() & found.keys()):
         expected, given = planned[cell], found[cell]
         if _skip(expected) != _skip(given):
             yield f"cells.parquet: cell {cell}: expected one {_skip(expected)}, found one {_skip(given)}"
         for name in CELLS.names:
-            if name not in _MEASURED and expected[name] != given[name]:
+            if name not in _ENDING and expected[name] != given[name]:
                 wanted, stands = (shortened(str(row[name])) for row in (expected, given))
                 yield f"cells.parquet: cell {cell}: {name}: expected {wanted}, found {stands}"
 

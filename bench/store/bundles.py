@@ -144,8 +144,7 @@ def pack(folder: Path, file: Path) -> BundleManifest:
 
 
 def _about(path: Path) -> BundledFile:
-    with path.open("rb") as file:
-        return BundledFile(sha256=hashlib.file_digest(file, "sha256").hexdigest(), size=path.stat().st_size)
+    return BundledFile(sha256=file_sha256(path), size=path.stat().st_size)
 
 
 def _described(record: RunRecord) -> BundleManifest:

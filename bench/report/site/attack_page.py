@@ -9,19 +9,18 @@ from bench.analysis.table_model import Measurement
 from bench.analysis.tables.goals import CONTROLS
 from bench.analysis.tables.self_checks import AttackerCheck, self_checks
 from bench.analysis.tables.tried_attacks import RECOVERED, Attacker, attacker_of
-from bench.core.domain import KNOWLEDGE, Channel
+from bench.core.domain import Channel
 from bench.report.page.run_facts import params
 from bench.report.page.threat_models import ThreatModelEntry, adversary
-from bench.report.site.defense_page import MISSING, AttackLine, chance_of, knowledge_of
+from bench.report.site.defense_page import MISSING, AttackLine, attack_line, known_by
 from bench.report.site.documentation import documentation
 from bench.report.site.links import Content, all_attacks
 from bench.report.site.sources import Source
-from bench.report.site.standings import of_attack
 
 
 @dataclass(frozen=True, kw_only=True)
 class ControlLine:
-    """What an attacker did on a control: how far it got from chance to everything."""
+    """What an attacker did on a control: ``recovered`` is 0 % for chance, and 100 % for an attack that never fails."""
 
     name: str
     expected: str
@@ -77,13 +76,12 @@ def _page(content: Content, attacker: Attacker, name: str) -> AttackerPage:
     source, check = checks[0]
     cells = [c for c in source.rows.cells if not c.leaky and attacker_of(c) == attacker]
     component = source.run.component("attack", cells[0].attack)
-    known = cells[0].knowledge
     return AttackerPage(
         name=name,
         path=content.page_of_attacker(attacker),
         attacker=attacker,
         channel=check.channel,
-        knowledge=KNOWLEDGE[known] if known is not None and 0 <= known < len(KNOWLEDGE) else MISSING,
+        knowledge=known_by(cells[0]),
         model=adversary(source.rows, cells[0].attack, cells),
         params=params(cells[0].attack_params),
         digest=(component.origin.digest if component else None) or MISSING,
@@ -100,19 +98,7 @@ def _lines(content: Content, attacker: Attacker) -> Iterator[tuple[str, list[Att
         for one in [*goal.ranked, *goal.unranked]:
             for attack, remark in all_attacks(one):
                 if attack.attacker == attacker:
-                    metric, measurement = of_attack(attack)
-                    made.append(
-                        AttackLine(
-                            name=one.name,
-                            other=content.page_of(one),
-                            attack=attack,
-                            metric=metric,
-                            measurement=measurement,
-                            chance=chance_of(attack),
-                            knowledge=knowledge_of(attack),
-                            remark=remark,
-                        )
-                    )
+                    made.append(attack_line(attack, one.name, content.page_of(one), remark))
         made.sort(key=lambda line: -1.0 if line.measurement.value is None else line.measurement.value, reverse=True)
         several = f"{board.title}, " if len(content.boards) > 1 else ""
         yield f"{several}goal {goal.goal}", made

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from bench.analysis.cells import CellRow
 from bench.analysis.channel_leaks import ChannelLeak, channel_leaks
 from bench.analysis.knowledge_steps import KnowledgeOfDefense, knowledge_steps
 from bench.analysis.rows import Rows
@@ -120,7 +121,10 @@ def defense_page(content: Content, one: Standing, strength: Strength) -> Defense
         sentences=words,
         remarks=[text for text in remarks(entry) if text not in one.reasons] if one.control is None else [],
         channels=list(_channels(content, one)),
-        attacks=[_line(content, attack, remark) for attack, remark in all_attacks(one)],
+        attacks=[
+            attack_line(attack, attack.label, content.page_of_attacker(attack.attacker), remark)
+            for attack, remark in all_attacks(one)
+        ],
         knowledge=_figure(knowledge_chart(known)) if known else None,
         warnings=[warning.words for warning in known.overtaken] if known else [],
         budgets=[_figure(chart) for chart in budgets],
@@ -169,22 +173,23 @@ def chance_of(attack: TriedAttack) -> str:
     return "" if chance.value is None else f"{metric.shown(chance.value)}{unit} by chance"
 
 
-def knowledge_of(attack: TriedAttack) -> str:
-    """Return what the adversary of an attack knows, as text."""
-    known = attack.cells[0].knowledge
+def known_by(cell: CellRow) -> str:
+    """Return what the adversary of a cell knows, as text."""
+    known = cell.knowledge
     return KNOWLEDGE[known] if known is not None and 0 <= known < len(KNOWLEDGE) else MISSING
 
 
-def _line(content: Content, attack: TriedAttack, remark: str) -> AttackLine:
+def attack_line(attack: TriedAttack, name: str, other: str, remark: str) -> AttackLine:
+    """Return the line of an attack in a table about ``name``, whose page has the path ``other``."""
     metric, measurement = of_attack(attack)
     return AttackLine(
-        name=attack.label,
-        other=content.page_of_attacker(attack.attacker),
+        name=name,
+        other=other,
         attack=attack,
         metric=metric,
         measurement=measurement,
         chance=chance_of(attack),
-        knowledge=knowledge_of(attack),
+        knowledge=known_by(attack.cells[0]),
         remark=remark,
     )
 

@@ -110,7 +110,7 @@ class Standing:
 class GoalBoard:
     """The defenses of a board with one goal, ranked, then controls, then those that are not ranked.
 
-    ``attackers`` are the names of all attackers by channel; ``metrics`` are those of utility and leakage.
+    ``attackers`` are the names of all attackers by channel.
     """
 
     goal: Goal
@@ -154,16 +154,17 @@ def boards(sources: Sequence[Source]) -> list[Board]:
         asked = json.dumps(without_defenses(source.run.suite.raw), sort_keys=True, default=str)
         groups.setdefault((version, asked) if version else source.name, []).append(source)
     versions = Counter(own[0].run.suite.version for own in groups.values())
-    return [_board(own, alone=versions[own[0].run.suite.version] > 1) for own in groups.values()]
+    return [_board(own, ambiguous=versions[own[0].run.suite.version] > 1) for own in groups.values()]
 
 
-def _board(sources: Sequence[Source], *, alone: bool) -> Board:
+def _board(sources: Sequence[Source], *, ambiguous: bool) -> Board:
     """Return the board of runs with the same questions; those that nobody verified come last, so that controls are
-    never theirs if others have them. ``alone``: other boards have the same version, or none."""
+    never theirs if others have them. ``ambiguous``: another board has the same title, and the name of
+    the first run is added."""
     sources = sorted(sources, key=lambda source: not source.trusted)
     suite = sources[0].run.suite
     what = suite.version or suite.title or suite.name
-    title = f"{what} ({sources[0].name})" if alone else what
+    title = f"{what} ({sources[0].name})" if ambiguous else what
     goals = dict.fromkeys(c.goal for s in sources for c in s.rows.cells if not c.clean and c.control is None)
     found = [board for goal in goals for board in _goal_boards(title, goal, sources)]
     return Board(title=title, sources=sources, goals=found, notes=list(_notes(sources)))

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from bench import ContractError, Protected
 from bench_cloaks.perception import dssim, within
-from bench_cloaks.surrogates import Surrogates, sent
+from bench_cloaks.surrogates import Surrogates, with_measures
 
 if TYPE_CHECKING:
     from bench import Context, Pictures
@@ -34,7 +34,7 @@ def cloaked(images: Tensor, params: FawkesParameters, ctx: Context) -> Protected
             adam.step()
             ctx.progress(step + 1, params.steps)
     last = (images + change.detach()).clamp(0, 1)
-    return sent(images, within(images, last, params.rho), own, surrogates)
+    return with_measures(images, within(images, last, params.rho), own, surrogates)
 
 
 def distance(found: list[Tensor], wanted: list[Tensor]) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from bench import Protected
 from bench_cloaks.perception import blurred, dssim
-from bench_cloaks.surrogates import Surrogates, gradient_of, sent, squared_distance
+from bench_cloaks.surrogates import Surrogates, gradient_of, squared_distance, with_measures
 
 if TYPE_CHECKING:
     from bench import Context
@@ -31,4 +31,4 @@ def cloaked(images: Tensor, params: LowKeyParameters, ctx: Context) -> Protected
             gradient = gradient_of(away - params.alpha * dssim(images, moving), moving)
             moving = (moving + params.rate * gradient.sign()).clamp(0, 1)
             ctx.progress(step + 1, params.steps)
-    return sent(images, moving, own, surrogates)
+    return with_measures(images, moving, own, surrogates)

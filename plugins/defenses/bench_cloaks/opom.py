@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bench import ContractError, Protected
-from bench_cloaks.surrogates import Surrogates, sent, squared_distance
+from bench_cloaks.surrogates import Surrogates, squared_distance, with_measures
 
 if TYPE_CHECKING:
     from bench import Context
@@ -37,7 +37,7 @@ def masked(images: Tensor, params: OpomParameters, ctx: Context) -> Protected:
         masks |= zip(group, masks_of(pictures, torch.stack(starts), params, surrogates), strict=True)
         ctx.progress(len(masks), len(rows))
     mask = torch.stack([masks[person] for person in people])
-    return sent(images, (images + mask).clamp(0, 1), surrogates.fixed(images), surrogates)
+    return with_measures(images, (images + mask).clamp(0, 1), surrogates.fixed(images), surrogates)
 
 
 def _further(ctx: Context) -> tuple[Tensor, list[int]]:

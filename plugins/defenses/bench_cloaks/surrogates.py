@@ -45,7 +45,7 @@ def gradient_of(losses: Tensor, images: Tensor, *, keep: bool = False) -> Tensor
     return found
 
 
-def sent(images: Tensor, cloaked: Tensor, own: list[Tensor], surrogates: Surrogates) -> Protected:
+def with_measures(images: Tensor, cloaked: Tensor, own: list[Tensor], surrogates: Surrogates) -> Protected:
     """Return cloaked pictures with what was reached: the cosine to the original (mean over surrogates), and DSSIM."""
     cloaked = cloaked.detach()
     with torch.no_grad():

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bench import Protected
-from bench_cloaks.surrogates import Surrogates, gradient_of, one_of_each, sent, squared_distance
+from bench_cloaks.surrogates import Surrogates, gradient_of, one_of_each, squared_distance, with_measures
 
 if TYPE_CHECKING:
     from bench import Context
@@ -66,7 +66,7 @@ def cloaked(images: Tensor, params: TipImParameters, ctx: Context) -> Protected:
             kept, sums = torch.where(chosen, candidate, kept), torch.where(chosen, tried, sums)
         moving, total = kept, sums
         ctx.progress(step + 1, params.steps)
-    return sent(images, moving, own, surrogates)
+    return with_measures(images, moving, own, surrogates)
 
 
 def gradients(

@@ -25,6 +25,7 @@ _RATE, _ADVERSARY_RATE = 1e-3, 2e-3
 _WIDTH = 64  # channels inside of the adversaries
 _SHRUNK = 56  # pixels: the side of the pictures that the decoder makes while the encoder is trained
 _MOST_CLASSES = 20
+_UNLABELLED = -1  # the class of a face without a label
 _PREFIX = "coder."
 
 
@@ -183,20 +184,26 @@ class Adversaries:
         errors = [F.mse_loss(self.decoder(codes), wanted) / F.mse_loss(self.mean_face.expand_as(wanted), wanted)]
         if self.game.labels is not None:
             logits, labels = self.classifier(codes), self.labels[rows]
-            errors.append(F.cross_entropy(logits, labels) / np.log(logits.shape[1]))
+            if (labels >= 0).any():  # The mean over no face would be no number.
+                errors.append(F.cross_entropy(logits, labels, ignore_index=_UNLABELLED) / np.log(logits.shape[1]))
         return errors
 
 
 def classes_of(values: NDArray[Any], what: str, who: str) -> NDArray[np.int64]:
-    """Return the number of the class of each value of an attribute. Raise `ContractError`, which names ``who``, unless
-    it has between 2 and 20 values."""
-    names, labels = np.unique(np.asarray(values), return_inverse=True)
+    """Return the number of the class of each value of an attribute, -1 where there is no label (none, not a number, or
+    an empty text). Raise `ContractError`, which names ``who``, unless it has between 2 and 20 values."""
+    names = sorted({value for value in values.tolist() if _is_label(value)})
     if not 2 <= len(names) <= _MOST_CLASSES:
         raise ContractError(
             f"{who}: expected an attribute with 2 to {_MOST_CLASSES} values, found {len(names)} of {what!r} in the "
             "auxiliary faces; name another attribute"
         )
-    return labels.astype(np.int64)
+    numbers = {name: number for number, name in enumerate(names)}
+    return np.array([numbers.get(value, _UNLABELLED) for value in values.tolist()], np.int64)
+
+
+def _is_label(value: object) -> bool:
+    return value is not None and value != "" and not (isinstance(value, float) and np.isnan(value))
 
 
 def _start(coder: Coder, images: Tensor) -> None:

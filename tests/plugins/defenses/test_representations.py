@@ -394,3 +394,11 @@ def test_another_length_of_embeddings_is_one_error() -> None:
 def test_a_wrong_parameter_is_one_error(name: str, params: dict[str, Any], message: str) -> None:
     with pytest.raises(SuiteError, match=message):
         instantiate(bench_defenses()[name], params, "here")
+
+
+def test_faces_without_a_label_are_no_class() -> None:
+    texts = np.array(["f", "", "m", None, "f"], dtype=object)
+    assert classes_of(texts, "gender", "mine").tolist() == [0, -1, 1, -1, 0]
+    assert classes_of(np.array([2.0, np.nan, 1.0]), "group", "mine").tolist() == [1, -1, 0]
+    with pytest.raises(ContractError, match="found 1 of 'gender'"):
+        classes_of(np.array(["f", "", "f"]), "gender", "mine")
