@@ -63,6 +63,26 @@ def test_the_small_setting_can_be_planned(tmp_path: Path) -> None:
     assert {a.name for e in suite.experiments for a in e.attacks} == {"abuse", "averaged", "linked"}
 
 
+def test_the_shorter_setting_asks_every_attack_with_fewer_steps(tmp_path: Path) -> None:
+    """A tenth of the steps, those of defaults included; all other questions are those of the suite."""
+    from bench.registry.discovery import discover
+    from bench.suite.bundled import published
+    from bench.suite.suite import load
+
+    command = controls.command("standard", 20, tmp_path, ["--set", controls.shortened("standard", 10)])
+    sets = [text for option, text in itertools.pairwise(command) if option == "--set"]
+    registry = discover()
+    suite, full = load(published()["standard"], registry, sets), load(published()["standard"], registry)
+    assert {d.name for e in suite.experiments for d in e.defenses} == {"oblivion"}
+    assert {e.repeats for e in suite.experiments} == {20}
+    for short, long in zip(suite.experiments, full.experiments, strict=True):
+        assert (short.name, short.pairs) == (long.name, long.pairs)
+        for ours, theirs in zip(short.attacks, long.attacks, strict=True):
+            fewer = {name: steps // 10 for name, steps in theirs.params.items() if name in controls.STEPS}
+            assert ours.label == theirs.label
+            assert ours.params == dict(theirs.params) | fewer
+
+
 # ---- make reference --------------------------------------------------------------------------------------------------
 
 

@@ -25,6 +25,7 @@ from bench.analysis.table_model import Measurement, TableMetric, absent
 from bench.core.errors import StorageError
 from bench.core.text import plural, set_label
 from bench.store.reading import RunResults
+from bench.store.reference import MARK
 from bench.suite.claims import CELL_AXES, LEVELS, Axis, ClaimTable, SideTable
 
 Outcome = Literal["holds", "does not hold", "not measured"]
@@ -82,12 +83,15 @@ class ClaimVerdict:
 
 
 def claims_of(results: RunResults) -> list[ClaimTable]:
-    """Return the claims of the suite of a run; a claim about a component is about the stand-in that replaced it.
+    """Return the claims of the suite of a run; a claim about a component is about the stand-in that replaced it, and
+    one about a defense whose rows are read from the reference run is about these.
 
     Raises `StorageError` if the recorded claims are not valid.
     """
     found = results.run.suite.raw.get("claims") or []
     replaced_by = {(c.kind, c.instead_of): c.label for c in results.run.components if c.instead_of}
+    read = (label for label in dict.fromkeys(results.cells["defense"]) if label.endswith(MARK))
+    replaced_by |= {("defense", label.removesuffix(MARK)): label for label in read}
     replaced_by |= {("authorised", name): label for name, label in _sets_by_requested_name(results).items()}
     try:
         return [claim.renamed(replaced_by) for claim in TypeAdapter(list[ClaimTable]).validate_python(found)]
@@ -303,7 +307,7 @@ def verdict_rows(verdicts: Sequence[ClaimVerdict]) -> list[list[str]]:
     return [
         [
             v.claim.text,
-            v.claim.section,
+            v.claim.section or v.claim.source or "",
             _shown(v, v.claim.left, v.decisive.left),
             v.claim.relation,
             _shown(v, v.claim.right, v.decisive.right) + margin(v),

@@ -248,10 +248,8 @@ def claims(run: str, fmt: str, as_json: bool, out: Path) -> None:
     from bench.analysis.claim_results import claims_of, judge
     from bench.analysis.rows import Rows
     from bench.cli import console
-    from bench.runs.snapshot import results_of
-    from bench.store.run_folders import find_run
 
-    with results_of(find_run(run, options.folders(out).results)) as results:
+    with _open_results([run], options.folders(out).results) as results:
         rows = Rows(results)
         verdicts = judge(rows, claims_of(results))
         _note_queued_cells(results)

@@ -137,10 +137,14 @@ def _experiments(raw: dict[str, Any]) -> Iterator[dict[str, Any]]:
     yield from (table for table in (found if isinstance(found, list) else ()) if isinstance(table, dict))
 
 
+def as_table(reference: Reference) -> dict[str, Any]:
+    """Return a reference of a suite as a table: it may be a name alone, whose label is then the name."""
+    return {"plugin": reference, "label": reference} if isinstance(reference, str) else dict(reference)
+
+
 def asks(table: AddedDefense, reference: Reference) -> bool:
     """Return True if a reference of a suite is the defense of a table, which may leave its label open."""
-    own = {"plugin": reference} if isinstance(reference, str) else dict(reference)
-    asked = dict(table)
+    own, asked = as_table(reference), dict(table)
     if "label" not in asked:
         own.pop("label", None)
     return own == asked

@@ -71,16 +71,18 @@ class SideTable(StrictTable):
         return values
 
     def renamed(self, labels: Mapping[tuple[str, str], str]) -> Self:
-        """Return the same side with other labels of data sets, models and sets of models.
+        """Return the same side with other labels of data sets, defenses, models and sets of models.
 
-        ``labels`` maps a kind (``dataset``, ``model``, or ``authorised`` for a set) and a label to the new label.
+        ``labels`` maps a kind (``dataset``, ``defense``, ``model``, or ``authorised`` for a set) and a label to the new
+        label.
         """
 
         def new(kind: str, names: list[str] | None) -> list[str] | None:
             return names and [labels.get((kind, name), name) for name in names]
 
         models = {"authorised": new("authorised", self.authorised), "evaluated": new("model", self.evaluated)}
-        return self.model_copy(update={"dataset": new("dataset", self.dataset), **models})
+        own = {"dataset": new("dataset", self.dataset), "defense": new("defense", self.defense)}
+        return self.model_copy(update=own | models)
 
     def follows(self, axis: Axis) -> bool:
         """Return True if this side varies along the axis: it lists several values, or does not name the axis. A side
@@ -94,7 +96,8 @@ def _kind_of_right(value: Any) -> str:
 
 
 class ClaimTable(StrictTable):
-    """``[[claims]]``: a sentence of the paper, and a relation between two measurements that expresses it.
+    """``[[claims]]``: a sentence of the paper or of another source, and a relation between two measurements that
+    expresses it.
 
     The claim holds if ``left relation right + margin`` is true for each value of the axes in ``each``, or for at least
     the share ``at_least`` of the values.
@@ -102,10 +105,12 @@ class ClaimTable(StrictTable):
 
     id: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
     """The name of the claim."""
-    section: Annotated[str, Field(pattern=r"^\d+(\.\d+)*$")]
+    section: Annotated[str, Field(pattern=r"^\d+(\.\d+)*$")] | None = None
     """The section of the paper."""
+    source: Text | None = None
+    """Where the sentence is from, if it is not from the paper of the suite."""
     text: Text
-    """The sentence of the paper."""
+    """The sentence."""
     experiment: str | None = None
     """The experiment of both sides."""
     metric: Text
@@ -164,6 +169,11 @@ class ClaimTable(StrictTable):
         """Return the same claim about components with other labels (see `SideTable.renamed`)."""
         right = self.right.renamed(labels) if isinstance(self.right, SideTable) else self.right
         return self.model_copy(update={"left": self.left.renamed(labels), "right": right})
+
+    @property
+    def place(self) -> str:
+        """Where the sentence is from, for readers; empty if the suite does not say so."""
+        return f"section {self.section}" if self.section else self.source or ""
 
     def experiment_of(self, side: SideTable) -> str:
         """Return the name of the experiment whose cells a side selects."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from bench.store.reference import defense_tables
 from bench.store.run_record import RunRecord
-from bench.suite.added_defenses import AddedDefense, asks
+from bench.suite.added_defenses import AddedDefense, as_table, asks
 from bench.suite.version import questions
 
 
@@ -36,8 +36,9 @@ def leave_out(raw: dict[str, Any], reference: RunRecord, named: Sequence[AddedDe
     line names."""
     known = defense_tables(reference)
     for table in raw.get("experiment", ()):
+        read = [as_table(d) for d in known.get(table["name"], ())]
         table["defenses"] = [
-            d for d in table["defenses"] if d not in known.get(table["name"], ()) or any(asks(one, d) for one in named)
+            d for d in table["defenses"] if as_table(d) not in read or any(asks(one, d) for one in named)
         ]
 
 
@@ -45,4 +46,5 @@ def take_over(raw: dict[str, Any], reference: RunRecord) -> None:
     """Add the defenses of the reference run to the experiments of a suite, so that they are computed."""
     known = defense_tables(reference)
     for table in raw.get("experiment", ()):
-        table["defenses"] += [d for d in known.get(table["name"], ()) if d not in table["defenses"]]
+        own = [as_table(d) for d in table["defenses"]]
+        table["defenses"] += [d for d in known.get(table["name"], ()) if as_table(d) not in own]

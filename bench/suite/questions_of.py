@@ -16,16 +16,17 @@ _KEY = "questions_of"
 _OWN = frozenset({"name", "title", "description", "stage_timeout_s", "stage_memory_mb"})
 
 
-def write_questions(raw: dict[str, Any]) -> None:
-    """Write the questions of another suite into a suite file that names one, and remove the name.
+def write_questions(raw: dict[str, Any]) -> bool:
+    """Write the questions of another suite into a suite file that names one, and remove the name; return True if it
+    names one.
 
-    The file keeps its name, texts and limits. Its defenses take the place of those of every experiment; claims are left
-    out, because they may be about other defenses. The version is that of the questions. Raise `SuiteError` if it names
-    no published suite, or has questions of its own.
+    The file keeps its name, texts, limits and claims. Its defenses take the place of those of every experiment; claims
+    of the other suite are left out, because they may be about other defenses. The version is that of the questions.
+    Raise `SuiteError` if it names no published suite, or has questions of its own.
     """
     head = raw.get("suite")
     if not isinstance(head, dict) or _KEY not in head:
-        return
+        return False
     name, known = head.pop(_KEY), published()
     if not isinstance(name, str) or name not in known:
         hint = did_you_mean(str(name), known)
@@ -43,18 +44,19 @@ def write_questions(raw: dict[str, Any]) -> None:
     for table in raw.get("experiment", ()):
         table.pop("defenses", None)
         table.pop("claims", None)
+    return True
 
 
 def _own_defenses(raw: Mapping[str, Any], head: Mapping[str, Any]) -> Any:
-    """Return the defenses of a suite file, which must have nothing else of its own."""
+    """Return the defenses of a suite file, which must have nothing else of its own but claims."""
     defaults = raw.get("defaults")
     if not isinstance(defaults, Mapping) or "defenses" not in defaults:
         raise SuiteError(f"defaults.defenses: expected defenses, found none; suite.{_KEY} needs them")
     places = [f"suite.{key}" for key in head if key not in _OWN] + [f"[{key}]" for key in raw]
     places += [f"defaults.{key}" for key in defaults if key != "defenses"]
-    if others := [place for place in places if place not in ("[suite]", "[defaults]")]:
+    if others := [place for place in places if place not in ("[suite]", "[defaults]", "[claims]")]:
         raise SuiteError(
-            f"{others[0]}: expected only defenses, because suite.{_KEY} takes the questions from another suite, found "
-            f"{others[0]}; remove it, or write out the questions and remove suite.{_KEY}"
+            f"{others[0]}: expected only defenses and claims, because suite.{_KEY} takes the questions from another "
+            f"suite, found {others[0]}; remove it, or write out the questions and remove suite.{_KEY}"
         )
     return defaults["defenses"]

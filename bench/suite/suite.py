@@ -134,8 +134,9 @@ def read(
     """Read a suite file, apply ``path=value`` overrides, add ``defenses``, and check its tables and claims.
 
     A claim may be about something that an override removed from the suite; it is not measured then. ``pairs``
-    (``--pairs``) is only looked at to mark the version of a suite that it changes. With ``defenses``, those of the
-    suite are left out if its reference run has them; ``recompute``: instead, all of the reference run are added.
+    (``--pairs``) is only looked at to mark the version of a suite that it changes. With ``defenses``, and in a suite
+    that takes its questions from another one, defenses of the suite are left out if its reference run has them;
+    ``recompute``: instead, all of the reference run are added.
     """
     try:
         text = decode_text(read_whole(path, LARGEST_SUITE), "a suite file")
@@ -152,10 +153,10 @@ def read(
     except ValueError as error:
         raise SuiteError(f"{path}: not valid TOML: {error}") from None
     try:
-        write_questions(raw)
+        asks_anothers = write_questions(raw)
     except SuiteError as error:
         raise SuiteError(f"{path}: {error}") from None
-    written = copy.deepcopy(raw)
+    written, added = copy.deepcopy(raw), tuple[str, ...]()
     inherited = _apply(raw, overrides, path)
     with contextlib.suppress(SuiteError):  # The file alone was wrong; what is run is checked below.
         write_defaults(written)
@@ -163,8 +164,8 @@ def read(
     try:
         tables = SuiteFile.model_validate(raw)
         check_standard(tables.suite.standard)
-        added = _add_defenses(raw, tables, defenses, recompute=recompute)
-        if defenses or recompute:
+        if defenses or recompute or asks_anothers:
+            added = _change_defenses(raw, tables, defenses, recompute=recompute)
             tables = SuiteFile.model_validate(raw)
         if tables.claims:
             experiments = [*expand(tables.experiment), *_experiments_of(written)]
@@ -196,16 +197,21 @@ def _apply(raw: dict[str, Any], overrides: Sequence[str], path: Path) -> Callabl
     return inherited
 
 
-def _add_defenses(
+def _change_defenses(
     raw: dict[str, Any], tables: SuiteFile, defenses: Sequence[AddedDefense], *, recompute: bool
 ) -> tuple[str, ...]:
     """Change the defenses of a valid suite for one run (see `read`); return the labels of those that were added."""
-    reference = find_reference(tables.suite.version) if defenses or recompute else None
+    reference = find_reference(tables.suite.version)
     if reference is not None and same_questions(raw, reference.run):
         if recompute:
             take_over(raw, reference.run)
         else:
             leave_out(raw, reference.run, defenses)
+            if not defenses and not any(table["defenses"] for table in raw["experiment"]):
+                raise SuiteError(
+                    f"defaults.defenses: expected a defense that the reference run of {tables.suite.version} lacks, "
+                    "found none; add one, or compute these with --recompute-reference"
+                )
     return add_defenses(raw, defenses)
 
 

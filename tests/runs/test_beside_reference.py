@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 from fake_run import FakeRun, write_fake_run
 
+from bench.analysis.claim_results import claims_of, judge
 from bench.analysis.rows import Rows
 from bench.core.errors import StorageError
 from bench.registry.discovery import Registry
+from bench.report.page import several_runs
 from bench.runs.beside_reference import BesideReference, changed_since, with_reference
 from bench.store.reading import RunResults
 from bench.store.reference import find_reference
@@ -120,6 +122,24 @@ def test_other_questions_stand_alone(reference: RunResults, tmp_path: Path, regi
     write_record(own.folder, replace(own.run, suite=replace(own.run.suite, raw=raw)))
     own = RunResults(own.folder)
     assert with_reference(own, registry) is own
+
+
+def test_claims_may_be_about_rows_of_the_reference_run(
+    reference: RunResults, tmp_path: Path, registry: Registry
+) -> None:
+    """`PMT` is in the reference run alone, `Mine` in the run alone; the page judges them as the command does."""
+    own = versioned(tmp_path / "run", [("Mine", "noise", False)])
+    claim = {"id": "a", "text": "Mine is no PMT.", "metric": "cosine", "relation": "<", "right": {"defense": "PMT"}}
+    claim |= {"left": {"defense": "Mine"}, "experiment": own.run.suite.experiments[0].name}
+    raw = {**own.run.suite.raw, "claims": [claim]}
+    write_record(own.folder, replace(own.run, suite=replace(own.run.suite, raw=raw)))
+    found = with_reference(RunResults(own.folder), registry)
+    (verdict,) = judge(Rows(found), claims_of(found))
+    assert verdict.outcome in ("holds", "does not hold")
+    assert verdict.decisive.right.value is not None
+    assert [v.outcome for v in several_runs.judge(Rows(found))] == [verdict.outcome]
+    (alone,) = judge(Rows(RunResults(own.folder)), claims_of(RunResults(own.folder)))
+    assert alone.outcome == "not measured"
 
 
 # ---- what lies in the place of a reference run -----------------------------------------------------------------------

@@ -20,13 +20,13 @@ def write(folder: Path, text: str) -> Path:
 
 
 def test_the_questions_and_the_version_are_those_of_the_other_suite(tmp_path: Path) -> None:
-    found = read(write(tmp_path, HEAD + '[defaults]\ndefenses = ["identity", "blur"]\n'))
+    found = read(write(tmp_path, HEAD + '[defaults]\ndefenses = ["eye-mask", "black-box"]\n'))
     other = read(published()["standard"])
     assert found.tables.suite.name == "mine"
     assert found.tables.suite.version == other.tables.suite.version == "standard-1"
     assert "questions_of" not in found.raw["suite"]
     for own, asked in zip(found.raw["experiment"], other.raw["experiment"], strict=True):
-        assert own["defenses"] == ["identity", "blur"]
+        assert own["defenses"] == ["eye-mask", "black-box"]
         assert {**own, "defenses": 0} == {**asked, "defenses": 0}
 
 
@@ -35,6 +35,37 @@ def test_experiments_with_defenses_of_their_own_get_those_of_the_file(tmp_path: 
     found = read(write(tmp_path, text))
     assert len(found.raw["experiment"]) == len(read(published()["paper"]).raw["experiment"])
     assert all(own["defenses"] == ["identity", "blur"] for own in found.raw["experiment"])
+
+
+def test_defenses_of_the_reference_run_are_read_from_it(tmp_path: Path) -> None:
+    """Written as a name, or as the table that the reference run has; a parameter makes another defense of it."""
+    noise = '{ plugin = "noise", label = "Noise 0.3", sigma = 0.3 }'
+    other = '{ plugin = "blur", sigma = 2.0 }'
+    path = write(tmp_path, HEAD + f'[defaults]\ndefenses = ["identity", "blur", {noise}, "eye-mask", {other}]\n')
+    assert all(
+        table["defenses"] == ["eye-mask", {"plugin": "blur", "sigma": 2.0}] for table in read(path).raw["experiment"]
+    )
+    whole = read(path, recompute=True).raw["experiment"][0]["defenses"]
+    assert len(whole) == 5 + 6  # the six others of the reference run are computed too
+    assert whole.count("blur") == 1
+
+
+def test_a_suite_of_nothing_but_the_reference_run_says_how_to_compute_it(tmp_path: Path) -> None:
+    path = write(tmp_path, HEAD + '[defaults]\ndefenses = ["identity", "blur"]\n')
+    with pytest.raises(SuiteError, match="lacks, found none; add one, or compute these with --recompute-reference"):
+        read(path)
+    changed = read(path, ["defaults.pairs=20"])  # other questions, which the reference run does not answer
+    assert changed.raw["experiment"][0]["defenses"] == ["identity", "blur"]
+
+
+def test_claims_are_those_of_the_file_alone(tmp_path: Path) -> None:
+    claim = (
+        '[[claims]]\nid = "mine"\nsource = "me"\ntext = "It hides."\nmetric = "accuracy"\nexperiment = "recognition"\n'
+        'left = { defense = "blur" }\nrelation = "<"\nright = 0.5\n'
+    )
+    found = read(write(tmp_path, HEAD + '[defaults]\ndefenses = ["eye-mask", "blur"]\n' + claim))
+    assert [(c.id, c.section, c.place) for c in found.tables.claims] == [("mine", None, "me")]
+    assert found.tables.suite.version == "standard-1"
 
 
 def test_a_change_of_the_questions_marks_the_version(tmp_path: Path) -> None:

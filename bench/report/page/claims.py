@@ -1,4 +1,4 @@
-"""The section "What the paper says": each claim of the suite, the comparison of measurements that decides it, and
+"""The section "What is claimed": each claim of the suite, the comparison of measurements that decides it, and
 whether it holds."""
 
 from __future__ import annotations
@@ -26,12 +26,13 @@ class Side:
 class Claim:
     """A claim and its verdict, as the page shows it.
 
+    ``place`` is where its sentence is from: a section of the paper, or another source.
     ``difference`` is left minus right, and ``apart`` its metric (points for a difference of per cents). ``remarks`` are
     the details of the verdict besides its ``outcome``.
     """
 
     text: str
-    section: str
+    place: str
     metric: TableMetric
     left: Side
     relation: str
@@ -54,7 +55,7 @@ def _claim(verdict: ClaimVerdict, names: Mapping[str, str]) -> Claim:
     claim, shown, metric = verdict.claim, verdict.decisive, verdict.metric
     return Claim(
         text=claim.text,
-        section=claim.section,
+        place=claim.place,
         metric=metric,
         left=_side(claim.left, verdict, shown.left, names),
         relation=_RELATIONS.get(claim.relation, claim.relation),

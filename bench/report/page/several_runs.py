@@ -15,6 +15,7 @@ from bench.core.text import duration, plural
 from bench.report.page import run_facts
 from bench.report.page.provenance import place
 from bench.report.page.run_facts import Grid
+from bench.runs.beside_reference import BesideReference
 from bench.store.record_diff import changes_between
 from bench.store.run_record import RunRecord
 from bench.store.several_runs import Joined, Named
@@ -164,18 +165,19 @@ def judge(rows: Rows) -> list[ClaimVerdict]:
     """Return the verdict on every claim of the suites.
 
     On a page of several runs, the claims of each suite are compared with the rows of its own run alone, so that another
-    run cannot decide them. Claims with the same verdict in several runs appear once.
+    run cannot decide them; the rows of a reference run are those of the run itself. Claims with the same verdict in
+    several runs appear once.
     """
     results = rows.results
-    if not isinstance(results, Joined):
+    if not isinstance(results, Joined) or isinstance(results, BesideReference):
         return claim_results.judge(rows, claim_results.claims_of(results))
     found: dict[tuple[str, ...], ClaimVerdict] = {}
     for one in results.named:
         claims = claim_results.claims_of(one.results)
         judged = claim_results.judge(Rows(one.results), claims) if claims else []
         for verdict, words in zip(judged, claim_results.verdict_rows(judged), strict=True):
-            section = f"{verdict.claim.section}, {one.name}".lstrip(", ")
-            claim = verdict.claim.model_copy(update={"section": section})
+            place = ", ".join(filter(None, (verdict.claim.place, one.name)))
+            claim = verdict.claim.model_copy(update={"section": None, "source": place})
             found.setdefault(tuple(words), _with_page_ids(replace(verdict, claim=claim), one))
     return list(found.values())
 
