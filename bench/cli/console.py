@@ -183,7 +183,7 @@ def _held_out(plan: Plan) -> list[str]:
         cell.evaluated.label: None
         for cell in plan.cells
         if cell.evaluated and cell.outputs in ("recognition", "images") and not cell.skip
-        and cell.experiment in sides.sets
+        and (cell.experiment in sides.sets or cell.goal in ("appearance", "anonymity"))
         and (cell.adapts or sides.holds_out(cell.experiment, role_of(cell), cell.evaluated.label, cell.goal))
     }  # fmt: skip
     return list(found)
