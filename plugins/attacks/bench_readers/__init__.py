@@ -133,15 +133,15 @@ class RepresentationRecogniser(AdaptationParameters, Attack):
 
     def fit(self, examples: Examples, ctx: Context) -> Mapping[str, torch.Tensor]:
         """Learn to read representations and return the weights."""
-        from bench_readers.recognising import reader_weights
+        from bench_readers.recognising import recogniser_weights
 
-        return reader_weights(self, examples, ctx)
+        return recogniser_weights(self, examples, ctx)
 
     def embed(self, received: Received, ctx: Context) -> torch.Tensor:
         """Return the embeddings ``(n, d)`` of representations."""
-        from bench_readers.recognising import reader_embeddings
+        from bench_readers.recognising import recogniser_embeddings
 
-        return reader_embeddings(received, ctx)
+        return recogniser_embeddings(received, ctx)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,9 +179,9 @@ class RepresentationLinked(Linked):
             from bench_readers.reading import packed
 
             return packed(received, ctx.plugin)
-        from bench_readers.recognising import reader_embeddings
+        from bench_readers.recognising import recogniser_embeddings
 
-        return reader_embeddings(received, ctx)
+        return recogniser_embeddings(received, ctx)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -34,7 +34,7 @@ class Readings(Lessons):
         return packed(self.examples.received(rows), self.plugin)
 
 
-class Reader(Behind):
+class ReadingRecogniser(Behind):
     """Maps are read as a picture, which a copy of the evaluated network embeds; vectors as an embedding."""
 
     def __init__(self, reading: Reading, network: Any, size: tuple[int, int], length: int) -> None:
@@ -54,7 +54,7 @@ class Reader(Behind):
         return read.clamp(0, 1)
 
 
-def reader_weights(params: AdaptationParameters, examples: Examples, ctx: Context) -> dict[str, Tensor]:
+def recogniser_weights(params: AdaptationParameters, examples: Examples, ctx: Context) -> dict[str, Tensor]:
     """Learn to read representations of auxiliary faces; return the weights, and as ``steps`` the number of steps after
     which they were best on held-out people."""
     known = lessons(examples, "originals", params.held_out, ctx)
@@ -65,7 +65,7 @@ def reader_weights(params: AdaptationParameters, examples: Examples, ctx: Contex
     rows, others = known.learning[order[: min(most, _SAMPLE)]], known.held_out
     sample, looked_at = known.uploads(rows), known.uploads(others)
     reading = Reading.of_sample(shapes, sample)
-    network = _reader(reading, ctx, known.targets.shape[1])
+    network = _recogniser(reading, ctx, known.targets.shape[1])
     if isinstance(network.network, VectorEmbedding):
         initialised(network.network, [], ctx.generator())
         torch.nn.init.zeros_(network.network.outer.weight)
@@ -76,21 +76,21 @@ def reader_weights(params: AdaptationParameters, examples: Examples, ctx: Contex
         pairs = ((x, faces_of(examples, chosen, ctx)) for x, chosen in ((sample, rows), (looked_at, others)))
         network.picture.learn(reading, *pairs)
     best = adapt(network, known, params, ctx)
-    return {**state_of(network, "reader."), "steps": torch.tensor(float(best))}
+    return {**state_of(network, "recogniser."), "steps": torch.tensor(float(best))}
 
 
-def reader_embeddings(received: Received, ctx: Context) -> Tensor:
-    """Return the embeddings ``(n, d)`` of uploads by what `reader_weights` has learnt."""
+def recogniser_embeddings(received: Received, ctx: Context) -> Tensor:
+    """Return the embeddings ``(n, d)`` of uploads by what `recogniser_weights` has learnt."""
     x, shapes = packed(received, ctx.plugin), shapes_of(received, ctx.plugin)
-    reading = Reading.of_state(shapes, ctx.state, "reader.reading.", ctx.plugin)
-    length = 1 if reading.channels else len(ctx.state["reader.network.layer.bias"])
-    network = _reader(reading, ctx, length)
+    reading = Reading.of_state(shapes, ctx.state, "recogniser.reading.", ctx.plugin)
+    length = 1 if reading.channels else len(ctx.state["recogniser.network.layer.bias"])
+    network = _recogniser(reading, ctx, length)
     with torch.no_grad():
-        found: Tensor = restored(network, ctx.state, "reader.").to(ctx.device)(x)
+        found: Tensor = restored(network, ctx.state, "recogniser.").to(ctx.device)(x)
     return found
 
 
-def _reader(reading: Reading, ctx: Context, length: int) -> Reader:
-    """Return a reader with the evaluated network as it is, for embeddings of this length."""
+def _recogniser(reading: Reading, ctx: Context, length: int) -> ReadingRecogniser:
+    """Return a recogniser of representations with the evaluated network as it is, for embeddings of this length."""
     with torch.random.fork_rng(devices=[]):
-        return Reader(reading, ctx.evaluated(), ctx.image_size, length).to(ctx.device)
+        return ReadingRecogniser(reading, ctx.evaluated(), ctx.image_size, length).to(ctx.device)

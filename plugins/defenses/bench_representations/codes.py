@@ -58,11 +58,11 @@ class _Encoder(Learnt):
     def fit(self, faces: Faces, ctx: Context) -> Mapping[str, torch.Tensor]:
         """Return the weights of encoder and recogniser."""
         from bench_representations.encoders import Game, trained
-        from bench_representations.lessons import Lessons
+        from bench_representations.training_faces import TrainingFaces
 
         labels, weight = self.hidden(faces, ctx)
         game = Game(steps=self.steps, reconstruction=self.reconstruction, attribute=weight, labels=labels)
-        return trained(self._coder(ctx), Lessons.of(faces, self.started_from(), ctx), game, ctx)
+        return trained(self._coder(ctx), TrainingFaces.of(faces, self.started_from(), ctx), game, ctx)
 
     def hidden(self, faces: Faces, ctx: Context) -> tuple[NDArray[np.int64] | None, float]:
         """Return the classes of the attribute that the code shall hide, and how much that counts; None if there is
@@ -80,7 +80,7 @@ class _Encoder(Learnt):
 
     def _coder(self, ctx: Context) -> Coder:
         from bench_representations.encoders import Coder
-        from bench_representations.lessons import loaded
+        from bench_representations.training_faces import loaded
 
         model = self.started_from()
         return Coder(loaded(model, ctx), self.split, model.splits[self.split][0], self.channels).to(ctx.device)

@@ -12,16 +12,16 @@ import pytest
 import scipy.fft
 import torch
 from bench_representations import AdvEncoder, DctChannels, DeepObfuscator, PartialDct, SlerpTemplate, bench_defenses
+from bench_representations.channel_recogniser import ChannelRecogniser, _start
 from bench_representations.cosines import channels_of, waves, without_dc
 from bench_representations.encoders import Adversaries, Coder, Game, classes_of, with_state
 from bench_representations.encoders import _start as start_code
 from bench_representations.learnt import Learnt
-from bench_representations.lessons import Lessons, loaded
 from bench_representations.noise import noisy, ranges_of
-from bench_representations.reader import Reader, _start
 from bench_representations.rotation import rotated, secret, slerp
 from bench_representations.shapes import FREQUENCIES, LOW
 from bench_representations.subsets import chosen, division, drawn, placed
+from bench_representations.training_faces import TrainingFaces, loaded
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
@@ -66,8 +66,8 @@ def _context(defense: Defense, n: int = 5, seed: int = 7, first: int = 0) -> Con
     )
 
 
-def _lessons() -> Lessons:
-    return Lessons.of(_training(), registered("model")["zoo-mobilenet"](), _context(AdvEncoder()))
+def _training_faces() -> TrainingFaces:
+    return TrainingFaces.of(_training(), registered("model")["zoo-mobilenet"](), _context(AdvEncoder()))
 
 
 def _cosines(vectors: torch.Tensor) -> torch.Tensor:
@@ -198,11 +198,11 @@ def test_the_recogniser_starts_with_the_best_linear_map_to_pixels() -> None:
     """Without noise and with all frequencies but DC, that is the inverse transform: of pictures whose blocks have the
     mean of medium grey, the picture itself, up to contrast."""
     grey = FACES - F.interpolate(F.avg_pool2d(FACES, 8), scale_factor=8) + 0.5
-    lessons = _lessons()
-    lessons.pictures = lambda: iter([grey])  # type: ignore[method-assign]
-    reader = Reader(189, 14, torch.nn.Identity())
-    _start(reader, lambda images, _: without_dc(images, 1, "tried"), lessons)
-    made = reader.picture(without_dc(grey, 1, "tried")).detach()
+    training = _training_faces()
+    training.pictures = lambda: iter([grey])  # type: ignore[method-assign]
+    recogniser = ChannelRecogniser(189, 14, torch.nn.Identity())
+    _start(recogniser, lambda images, _: without_dc(images, 1, "tried"), training)
+    made = recogniser.picture(without_dc(grey, 1, "tried")).detach()
     agreement = torch.corrcoef(torch.stack([made.flatten(), grey.flatten()]))[0, 1]
     assert float(agreement) > 0.99
     assert float(made.std()) == pytest.approx(0.2, rel=0.01)
@@ -249,10 +249,10 @@ def test_codes_start_as_principal_components_of_the_features() -> None:
 
 
 def test_adversaries_learn_and_count_up_to_knowing_nothing() -> None:
-    lessons, ctx = _lessons(), _context(DeepObfuscator())
+    training, ctx = _training_faces(), _context(DeepObfuscator())
     game = Game(steps=1, reconstruction=2.0, attribute=3.0, labels=np.arange(12) % 2)
-    adversaries = Adversaries(4, lessons, game, ctx)
-    images, _, rows = lessons.batch()
+    adversaries = Adversaries(4, training, game, ctx)
+    images, _, rows = training.batch()
     codes = F.adaptive_avg_pool2d(images, 14)[:, [0, 1, 2, 0]].requires_grad_()
     before = float(adversaries.fooled(codes, images, rows).detach())
     for _ in range(60):

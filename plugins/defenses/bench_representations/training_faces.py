@@ -32,7 +32,7 @@ def loaded(model: Model, ctx: Context) -> Any:
     return network.to(ctx.device).eval().requires_grad_(True)
 
 
-class Lessons:
+class TrainingFaces:
     """Auxiliary faces to learn from, and ``held_out (m, 3, h, w)``, those of other people, with their targets.
 
     The target of a picture is its embedding by ``network``, the mean over the picture and its mirror image. All
@@ -40,8 +40,8 @@ class Lessons:
     """
 
     @classmethod
-    def of(cls, faces: Faces, model: Model, ctx: Context) -> Lessons:
-        """Return the lessons whose targets are embeddings by a model."""
+    def of(cls, faces: Faces, model: Model, ctx: Context) -> TrainingFaces:
+        """Return the faces whose targets are embeddings by a model."""
         return cls(faces, loaded(model, ctx), ctx)
 
     def __init__(self, faces: Faces, network: Any, ctx: Context) -> None:
