@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from annotated_types import Interval
 
-from bench import ContractError, Protected, Received, did_you_mean
+from bench import DataError, Protected, Received, did_you_mean
 from bench_representations.learnt import Learnt
 
 if TYPE_CHECKING:
@@ -140,12 +140,12 @@ class DeepObfuscator(_Encoder):
     attribute: Weight = 1.0
 
     def hidden(self, faces: Faces, ctx: Context) -> tuple[NDArray[np.int64] | None, float]:
-        """Return the classes of the attribute. Raise `ContractError` if the faces are not labelled with it."""
+        """Return the classes of the attribute. Raise `DataError` if the faces are not labelled with it."""
         from bench_representations.encoders import classes_of
 
         if self.hidden_attribute not in faces.attributes:
             known = ", ".join(sorted(faces.attributes)) or "no attributes"
-            raise ContractError(
+            raise DataError(
                 f"{ctx.plugin}: expected auxiliary faces with the attribute {self.hidden_attribute!r}, found {known}; "
                 "set hidden_attribute, or name a data set that has it"
             )

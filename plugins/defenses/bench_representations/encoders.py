@@ -13,7 +13,7 @@ from bench_learners.losses import towards
 from bench_learners.weights import restored, state_of
 from torch import Tensor, nn
 
-from bench import ContractError
+from bench import ContractError, DataError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -191,10 +191,10 @@ class Adversaries:
 
 def classes_of(values: NDArray[Any], what: str, who: str) -> NDArray[np.int64]:
     """Return the number of the class of each value of an attribute, -1 where there is no label (none, not a number, or
-    an empty text). Raise `ContractError`, which names ``who``, unless it has between 2 and 20 values."""
+    an empty text). Raise `DataError`, which names ``who``, unless it has between 2 and 20 values."""
     names = sorted({value for value in values.tolist() if _is_label(value)})
     if not 2 <= len(names) <= _MOST_CLASSES:
-        raise ContractError(
+        raise DataError(
             f"{who}: expected an attribute with 2 to {_MOST_CLASSES} values, found {len(names)} of {what!r} in the "
             "auxiliary faces; name another attribute"
         )

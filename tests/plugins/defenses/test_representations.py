@@ -26,7 +26,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from bench import Bound, Capabilities, ContractError, Defense, Faces, Received, SuiteError, instantiate, registered
+from bench import (
+    Bound,
+    Capabilities,
+    ContractError,
+    DataError,
+    Defense,
+    Faces,
+    Received,
+    SuiteError,
+    instantiate,
+    registered,
+)
 from bench.api.context import Context
 from bench.stages.contracts import check_state, protect_checked, recognised
 
@@ -269,21 +280,40 @@ def test_adversaries_learn_and_count_up_to_knowing_nothing() -> None:
 
 def test_an_attribute_that_is_not_known_is_one_error() -> None:
     defense = DeepObfuscator(hidden_attribute="hat")
-    with pytest.raises(ContractError, match=r"expected auxiliary faces with the attribute 'hat', found gender; set"):
+    with pytest.raises(DataError, match=r"expected auxiliary faces with the attribute 'hat', found gender; set"):
         defense.hidden(_training(), _context(defense))
 
 
 def test_an_attribute_needs_a_few_values() -> None:
     assert classes_of(np.array(["b", "a", "b"]), "letter", "tried").tolist() == [1, 0, 1]
     for values in (np.zeros(5), np.arange(30)):
-        with pytest.raises(ContractError, match="tried: expected an attribute with 2 to 20 values, found"):
+        with pytest.raises(DataError, match="tried: expected an attribute with 2 to 20 values, found"):
             classes_of(values, "age", "tried")
 
 
 def test_one_person_is_too_few_to_learn_from() -> None:
     defense = AdvEncoder(steps=1)
-    with pytest.raises(ContractError, match="expected auxiliary faces of at least two people, found 1"):
+    with pytest.raises(
+        DataError, match=r"a defense learns .* expected auxiliary faces of at least two people, found 1"
+    ):
         defense.fit(_training(1), _context(defense))
+
+
+def test_pictures_have_their_own_targets_and_held_out_people_are_others() -> None:
+    """The target of a picture is its embedding, the mean with that of its mirror image, as an adversary has it."""
+    training, faces = _training_faces(), _training()
+    network: Any = registered("model")["zoo-mobilenet"]().load()
+    for images, found in (
+        (torch.cat(list(training.pictures())), training.targets),
+        (training.held_out, training.held_out_targets),
+    ):
+        with torch.no_grad():
+            both = F.normalize(network(images), dim=1) + F.normalize(network(images.flip(-1)), dim=1)
+        assert torch.allclose(found, F.normalize(both, dim=1), atol=1e-5)
+    learnt = torch.cat(list(training.pictures())).mul(255).round().byte().numpy()
+    assert np.array_equal(learnt, faces.images[training.rows])
+    assert len(training.rows) == 10
+    assert len(np.unique(faces.subjects[training.rows])) == 5
 
 
 def test_the_state_of_another_network_is_one_error() -> None:
@@ -400,5 +430,5 @@ def test_faces_without_a_label_are_no_class() -> None:
     texts = np.array(["f", "", "m", None, "f"], dtype=object)
     assert classes_of(texts, "gender", "mine").tolist() == [0, -1, 1, -1, 0]
     assert classes_of(np.array([2.0, np.nan, 1.0]), "group", "mine").tolist() == [1, -1, 0]
-    with pytest.raises(ContractError, match="found 1 of 'gender'"):
+    with pytest.raises(DataError, match="found 1 of 'gender'"):
         classes_of(np.array(["f", "", "f"]), "gender", "mine")
