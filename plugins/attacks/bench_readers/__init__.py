@@ -111,7 +111,7 @@ class RepresentationRecogniser(AdaptationParameters, Attack):
 
     Maps are first read as a picture, by the linear map that suits pairs of other people best, and a copy of the
     evaluated recogniser is fine-tuned on these pictures. Vectors are mapped to embeddings by ridge regression and a
-    small network beside it.
+    small network beside it; if maps are sent too, both also get the embedding of the picture.
     """
 
     sees: ClassVar[frozenset[Sees]] = frozenset({"representation", "labels", "defense"})
