@@ -64,6 +64,10 @@ class DctChannels(Learnt):
         )
         return Bound(words=words, epsilon=count * self.epsilon)
 
+    def beside_network(self) -> float:
+        """Return the seconds of channels and noise of a step, which grow with their number."""
+        return 0.12 * self.upsampling**2
+
     def representation(self) -> Mapping[str, tuple[int, ...]]:
         """Return the shape of the channels: colours and frequencies, rows and columns of blocks."""
         side = side_of(self.upsampling)
@@ -130,6 +134,10 @@ class PartialDct(Learnt):
 
     upsampling: Upsampling = 2
     key: Annotated[int, Interval(ge=0, lt=2**63)] = 0
+
+    def beside_network(self) -> float:
+        """Return the seconds of the channels of a step, which grow with their number."""
+        return 0.06 * self.upsampling**2
 
     def representation(self) -> Mapping[str, tuple[int, ...]]:
         """Return the shapes of the channels (colours and frequencies, rows and columns of blocks), and of the number of

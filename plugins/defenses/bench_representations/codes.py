@@ -51,6 +51,10 @@ class _Encoder(Learnt):
                 f"{self.channels}"
             )
 
+    def beside_network(self) -> float:
+        """Return the seconds of the adversaries in a step."""
+        return 0.22
+
     def representation(self) -> Mapping[str, tuple[int, ...]]:
         """Return the shape of the code: channels, rows and columns."""
         return {"code": (self.channels, *self.started_from().splits[self.split][1:])}

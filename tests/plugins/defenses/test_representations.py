@@ -105,6 +105,18 @@ def test_what_they_declare(name: str) -> None:
     assert (defense.bound() is not None) == (name == "dct-channels")
 
 
+@pytest.mark.parametrize("name", ["dct-channels", "partial-dct", "adv-encoder", "deep-obfuscator"])
+def test_a_training_takes_minutes_and_longer_with_more_steps_and_larger_networks(name: str) -> None:
+    kind = bench_defenses()[name]
+    assert 60 < kind().fit_seconds() < 300
+    assert kind(steps=600).fit_seconds() > 1.9 * kind(steps=300).fit_seconds()
+    assert kind(network="zoo-resnet").fit_seconds() > kind().fit_seconds()
+
+
+def test_more_channels_take_longer() -> None:
+    assert PartialDct(upsampling=4).fit_seconds() > 2 * PartialDct(upsampling=2).fit_seconds()
+
+
 def test_the_weights_that_a_recogniser_starts_from_decide_its_results() -> None:
     mobilenet, resnet = AdvEncoder(), AdvEncoder(network="zoo-resnet")
     assert mobilenet.fingerprint() != resnet.fingerprint()
