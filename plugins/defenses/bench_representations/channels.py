@@ -48,8 +48,8 @@ class DctChannels(Learnt):
     promise = "that the upload shows no face to people, and depends little on any single coefficient of the picture"
     trusts = "the service, which can recognise and link all uploads"
     not_promised = (
-        "anything by the epsilon of a whole picture, which is tens of thousands; anything for several uploads, whose "
-        "noise is averaged; anything for the auxiliary people"
+        "anything by the epsilon of a whole picture, which is hundreds of thousands; anything for several uploads, "
+        "whose noise is averaged; anything for the auxiliary people"
     )
 
     epsilon: Annotated[float, Interval(gt=0, le=1e6)] = 16.0

@@ -180,6 +180,11 @@ def test_the_bound_is_that_of_a_whole_picture() -> None:
     assert DctChannels(epsilon=0.5, upsampling=2).bound() == Bound(
         words="74088-differentially private for any two pictures: 148176 coefficients with 0.5 each", epsilon=74088.0
     )
+    bound = DctChannels().bound()
+    assert bound is not None
+    assert bound.epsilon is not None
+    assert 2e5 < bound.epsilon < 1e6
+    assert "a whole picture, which is hundreds of thousands" in DctChannels.not_promised
 
 
 @given(key=st.integers(0, 2**63 - 1))
