@@ -190,8 +190,8 @@ class CellStages:
             components=self.of_client(client, models),
             inputs={"faces": self.graph.auxiliary(client.dataset, self.defense_learns_from(client))},
             seed=self.graph.seed("fit_defense", *scope),
-            units=CALIBRATION_IMAGES,
-            unit_cost=1e-2,
+            units=1,
+            unit_cost=self.instances.fit_seconds(client.defense),
             size=1_000_000,
         )
 

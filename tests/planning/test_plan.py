@@ -421,6 +421,19 @@ def test_an_estimate_scales_with_the_settings_that_were_not_measured(plan_of: Pl
     assert [protecting(steps, slow) for steps in (4, 400)] == pytest.approx([7 * few, 7 * many])
 
 
+def test_a_defense_may_say_how_long_its_training_takes(
+    plan_of: PlanOf, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def training() -> float:
+        stages = plan_of().stages.values()
+        return sum(stage.cost for stage in stages if stage.kind == "fit_defense")
+
+    assert training() == 5.0
+    toy_mean = registry.components["defense", "toy-mean"].cls
+    monkeypatch.setattr(toy_mean, "fit_seconds", lambda self: 77.0, raising=False)
+    assert training() == 77.0
+
+
 def test_every_stage_has_an_estimate(plan_of: PlanOf) -> None:
     for stage in plan_of().stages.values():
         assert stage.units > 0

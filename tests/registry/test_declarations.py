@@ -105,6 +105,8 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     ("attack", {"budget": {"steps": 3}}, "budget: expected a method, found {'steps': 3}; write def budget(self"),
     ("attack", {"classes": lambda self: {"gender": "male"}}, "classes(): expected a dict, each key a text"),
     ("attack", {"fit_seconds": lambda self: None}, "fit_seconds(): expected a number, found None"),
+    ("defense", {"fit_seconds": lambda self: None}, "fit_seconds(): expected a number, found None"),
+    ("defense", {"fit_seconds": lambda self: 1 / 0}, "fit_seconds(): the plugin failed with ZeroDivisionError"),
     (
         "metric",
         {"range": [0.0, 1.0]},

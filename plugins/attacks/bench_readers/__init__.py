@@ -30,7 +30,7 @@ from bench_linkage import Linked
 from bench_translation.public_networks import fingerprint_of, packages_of, public_network, training_seconds
 
 from bench import Attack, Examples, Received, Reconstructed, Sees, hookimpl
-from bench_readers.parameters import DecoderParameters, ProbeParameters
+from bench_readers.parameters import AttributeParameters, DecoderParameters
 
 if TYPE_CHECKING:
     import torch
@@ -111,7 +111,7 @@ class RepresentationRecogniser(AdaptationParameters, Attack):
 
     Maps are first read as a picture, by the linear map that suits pairs of other people best, and a copy of the
     evaluated recogniser is fine-tuned on these pictures. Vectors are mapped to embeddings by ridge regression and a
-    small network beside it.
+    small network beside it; if maps are sent too, both also get the embedding of the picture.
     """
 
     sees: ClassVar[frozenset[Sees]] = frozenset({"representation", "labels", "defense"})
@@ -133,15 +133,15 @@ class RepresentationRecogniser(AdaptationParameters, Attack):
 
     def fit(self, examples: Examples, ctx: Context) -> Mapping[str, torch.Tensor]:
         """Learn to read representations and return the weights."""
-        from bench_readers.recognising import reader_weights
+        from bench_readers.recognising import recogniser_weights
 
-        return reader_weights(self, examples, ctx)
+        return recogniser_weights(self, examples, ctx)
 
     def embed(self, received: Received, ctx: Context) -> torch.Tensor:
         """Return the embeddings ``(n, d)`` of representations."""
-        from bench_readers.recognising import reader_embeddings
+        from bench_readers.recognising import recogniser_embeddings
 
-        return reader_embeddings(received, ctx)
+        return recogniser_embeddings(received, ctx)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,13 +179,13 @@ class RepresentationLinked(Linked):
             from bench_readers.reading import packed
 
             return packed(received, ctx.plugin)
-        from bench_readers.recognising import reader_embeddings
+        from bench_readers.recognising import recogniser_embeddings
 
-        return reader_embeddings(received, ctx)
+        return recogniser_embeddings(received, ctx)
 
 
 @dataclass(frozen=True, kw_only=True)
-class RepresentationProbe(ProbeParameters, Attack):
+class RepresentationProbe(AttributeParameters, Attack):
     """Reads an attribute out of a representation with logistic regression, or a number (``age``) with ridge regression.
 
     All numbers are standardised; more than 1024 are projected at random to that many.

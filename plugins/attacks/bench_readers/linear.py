@@ -96,9 +96,8 @@ class VectorEmbedding(nn.Module):
         self.outer = nn.Linear(width, size)
 
     def forward(self, vectors: Tensor) -> Tensor:
-        """Return embeddings ``(n, size)`` of vectors ``(n, length)``, or of the same as maps of one position."""
-        flat = vectors.flatten(1)
-        found: Tensor = self.layer(flat) + self.outer(F.silu(self.inner(flat)))
+        """Return embeddings ``(n, size)`` of vectors ``(n, length)``."""
+        found: Tensor = self.layer(vectors) + self.outer(F.silu(self.inner(vectors)))
         return found
 
     def learn(self, known: Pairs, others: Pairs) -> None:

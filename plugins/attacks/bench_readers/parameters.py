@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from annotated_types import Ge, Gt, Interval, MultipleOf
-from bench_attributes import CLASSES
+from bench_probes.parameters import ProbeParameters
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +34,7 @@ class DecoderParameters:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProbeParameters:
+class AttributeParameters:
     """Parameters of `representation-probe`.
 
     ``faces``, ``held_out``: the largest number of auxiliary faces, and the share of their people on whom the strength
@@ -49,17 +49,8 @@ class ProbeParameters:
 
     def __post_init__(self) -> None:
         """Check that the classes of the attribute are known. Raises ValueError."""
-        if self.attribute != "age" and len(self._names()) < 2:
-            raise ValueError(
-                f"names: expected at least two classes of the attribute {self.attribute!r}, found "
-                f"{list(self.names)}; name them as the data set does"
-            )
-        if self.attribute == "age" and self.names:
-            raise ValueError(f"names: expected none, because an age is a number, found {list(self.names)}")
-
-    def _names(self) -> tuple[str, ...]:
-        return self.names or CLASSES.get(self.attribute, ())
+        self.classes()
 
     def classes(self) -> Mapping[str, Sequence[str]]:
-        """Return the classes of the attribute; none for an age."""
-        return {} if self.attribute == "age" else {self.attribute: self._names()}
+        """Return the classes of the attribute, which are those of `attribute-probe`; none for an age."""
+        return ProbeParameters(attribute=self.attribute, names=self.names).classes()

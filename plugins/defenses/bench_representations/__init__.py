@@ -10,8 +10,8 @@ declare ``representation`` in their ``sees`` try.
   adversaries.
 - `bench_representations.templates`: ``slerp-template``, embeddings that are turned towards noise.
 
-These modules hold the declarations and import no torch. The arithmetic is in `cosines`, `reader`, `encoders`,
-`rotation`; what is learnt from is in `lessons`.
+These modules hold the declarations and import no torch. The arithmetic is in `cosines`, `channel_recogniser`,
+`encoders`, `rotation`; what is learnt from is in `training_faces`.
 """
 
 from __future__ import annotations

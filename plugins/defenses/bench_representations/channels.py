@@ -48,8 +48,8 @@ class DctChannels(Learnt):
     promise = "that the upload shows no face to people, and depends little on any single coefficient of the picture"
     trusts = "the service, which can recognise and link all uploads"
     not_promised = (
-        "anything by the epsilon of a whole picture, which is tens of thousands; anything for several uploads, whose "
-        "noise is averaged; anything for the auxiliary people"
+        "anything by the epsilon of a whole picture, which is hundreds of thousands; anything for several uploads, "
+        "whose noise is averaged; anything for the auxiliary people"
     )
 
     epsilon: Annotated[float, Interval(gt=0, le=1e6)] = 16.0
@@ -64,6 +64,10 @@ class DctChannels(Learnt):
         )
         return Bound(words=words, epsilon=count * self.epsilon)
 
+    def beside_network(self) -> float:
+        """Return the seconds of channels and noise of a step, which grow with their number."""
+        return 0.12 * self.upsampling**2
+
     def representation(self) -> Mapping[str, tuple[int, ...]]:
         """Return the shape of the channels: colours and frequencies, rows and columns of blocks."""
         side = side_of(self.upsampling)
@@ -73,20 +77,20 @@ class DctChannels(Learnt):
         """Return the ranges of the coefficients, and the weights of the recogniser."""
         import torch
 
+        from bench_representations.channel_recogniser import trained
         from bench_representations.cosines import without_dc
-        from bench_representations.lessons import Lessons
         from bench_representations.noise import noisy, ranges_of
-        from bench_representations.reader import trained
+        from bench_representations.training_faces import TrainingFaces
 
         model = self.started_from()
-        lessons = Lessons.of(faces, model, ctx)
-        low, high = ranges_of(without_dc(images, self.upsampling, ctx.plugin) for images in lessons.pictures())
+        training = TrainingFaces.of(faces, model, ctx)
+        low, high = ranges_of(without_dc(images, self.upsampling, ctx.plugin) for images in training.pictures())
 
         def sent(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
             found = without_dc(images, self.upsampling, ctx.plugin)
             return noisy(found, low, high, self.epsilon, torch.rand(found.shape, generator=generator).to(found))
 
-        return {"low": low, "high": high, **trained(model, sent, lessons, self.steps, ctx)}
+        return {"low": low, "high": high, **trained(model, sent, training, self.steps, ctx)}
 
     def protect(self, images: torch.Tensor, ctx: Context) -> Protected:
         """Return channels of float ``(n, 3, 112, 112)`` RGB in [0, 1]; each image draws from its own stream."""
@@ -99,11 +103,11 @@ class DctChannels(Learnt):
 
     def recogniser(self, ctx: Context) -> Callable[[Received], torch.Tensor]:
         """Return the trained recogniser of channels."""
-        from bench_representations.reader import reader_of
+        from bench_representations.channel_recogniser import recogniser_of
 
         sent = COLOURS * (FREQUENCIES - 1)
-        reader = reader_of(self.started_from(), sent, side_of(self.upsampling), ctx)
-        return lambda received: reader(received.representation["channels"])
+        recogniser = recogniser_of(self.started_from(), sent, side_of(self.upsampling), ctx)
+        return lambda received: recogniser(received.representation["channels"])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,6 +135,10 @@ class PartialDct(Learnt):
     upsampling: Upsampling = 2
     key: Annotated[int, Interval(ge=0, lt=2**63)] = 0
 
+    def beside_network(self) -> float:
+        """Return the seconds of the channels of a step, which grow with their number."""
+        return 0.06 * self.upsampling**2
+
     def representation(self) -> Mapping[str, tuple[int, ...]]:
         """Return the shapes of the channels (colours and frequencies, rows and columns of blocks), and of the number of
         the subset."""
@@ -141,18 +149,18 @@ class PartialDct(Learnt):
         """Return the weights of the recogniser."""
         import torch
 
-        from bench_representations.lessons import Lessons
-        from bench_representations.reader import trained
+        from bench_representations.channel_recogniser import trained
         from bench_representations.subsets import chosen, drawn, placed
+        from bench_representations.training_faces import TrainingFaces
 
         model = self.started_from()
-        lessons = Lessons.of(faces, model, ctx)
+        training = TrainingFaces.of(faces, model, ctx)
 
         def sent(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
             subset = drawn(torch.rand(len(images), 1, generator=generator).to(images))
             return placed(chosen(images, subset, self.upsampling, self.key, ctx.plugin), subset, self.key)
 
-        return trained(model, sent, lessons, self.steps, ctx)
+        return trained(model, sent, training, self.steps, ctx)
 
     def protect(self, images: torch.Tensor, ctx: Context) -> Protected:
         """Return channels of float ``(n, 3, 112, 112)`` RGB in [0, 1]; each image draws from its own stream."""
@@ -164,11 +172,11 @@ class PartialDct(Learnt):
 
     def recogniser(self, ctx: Context) -> Callable[[Received], torch.Tensor]:
         """Return the trained recogniser of channels and the number of their subset."""
-        from bench_representations.reader import reader_of
+        from bench_representations.channel_recogniser import recogniser_of
         from bench_representations.subsets import placed
 
         kept = COLOURS * (FREQUENCIES - len(LOW))
-        reader = reader_of(self.started_from(), kept, side_of(self.upsampling), ctx)
-        return lambda received: reader(
+        recogniser = recogniser_of(self.started_from(), kept, side_of(self.upsampling), ctx)
+        return lambda received: recogniser(
             placed(received.representation["channels"], received.representation["subset"], self.key)
         )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from annotated_types import Interval
 
-from bench import ContractError, Protected, Received, did_you_mean
+from bench import DataError, Protected, Received, did_you_mean
 from bench_representations.learnt import Learnt
 
 if TYPE_CHECKING:
@@ -51,6 +51,10 @@ class _Encoder(Learnt):
                 f"{self.channels}"
             )
 
+    def beside_network(self) -> float:
+        """Return the seconds of the adversaries in a step."""
+        return 0.22
+
     def representation(self) -> Mapping[str, tuple[int, ...]]:
         """Return the shape of the code: channels, rows and columns."""
         return {"code": (self.channels, *self.started_from().splits[self.split][1:])}
@@ -58,11 +62,11 @@ class _Encoder(Learnt):
     def fit(self, faces: Faces, ctx: Context) -> Mapping[str, torch.Tensor]:
         """Return the weights of encoder and recogniser."""
         from bench_representations.encoders import Game, trained
-        from bench_representations.lessons import Lessons
+        from bench_representations.training_faces import TrainingFaces
 
         labels, weight = self.hidden(faces, ctx)
         game = Game(steps=self.steps, reconstruction=self.reconstruction, attribute=weight, labels=labels)
-        return trained(self._coder(ctx), Lessons.of(faces, self.started_from(), ctx), game, ctx)
+        return trained(self._coder(ctx), TrainingFaces.of(faces, self.started_from(), ctx), game, ctx)
 
     def hidden(self, faces: Faces, ctx: Context) -> tuple[NDArray[np.int64] | None, float]:
         """Return the classes of the attribute that the code shall hide, and how much that counts; None if there is
@@ -80,7 +84,7 @@ class _Encoder(Learnt):
 
     def _coder(self, ctx: Context) -> Coder:
         from bench_representations.encoders import Coder
-        from bench_representations.lessons import loaded
+        from bench_representations.training_faces import loaded
 
         model = self.started_from()
         return Coder(loaded(model, ctx), self.split, model.splits[self.split][0], self.channels).to(ctx.device)
@@ -140,12 +144,12 @@ class DeepObfuscator(_Encoder):
     attribute: Weight = 1.0
 
     def hidden(self, faces: Faces, ctx: Context) -> tuple[NDArray[np.int64] | None, float]:
-        """Return the classes of the attribute. Raise `ContractError` if the faces are not labelled with it."""
+        """Return the classes of the attribute. Raise `DataError` if the faces are not labelled with it."""
         from bench_representations.encoders import classes_of
 
         if self.hidden_attribute not in faces.attributes:
             known = ", ".join(sorted(faces.attributes)) or "no attributes"
-            raise ContractError(
+            raise DataError(
                 f"{ctx.plugin}: expected auxiliary faces with the attribute {self.hidden_attribute!r}, found {known}; "
                 "set hidden_attribute, or name a data set that has it"
             )

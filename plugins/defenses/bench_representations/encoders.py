@@ -13,13 +13,13 @@ from bench_learners.losses import towards
 from bench_learners.weights import restored, state_of
 from torch import Tensor, nn
 
-from bench import ContractError
+from bench import ContractError, DataError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from bench import Context
-    from bench_representations.lessons import Lessons
+    from bench_representations.training_faces import TrainingFaces
 
 _RATE, _ADVERSARY_RATE = 1e-3, 2e-3
 _WIDTH = 64  # channels inside of the adversaries
@@ -112,7 +112,7 @@ class Game:
     labels: NDArray[np.int64] | None = None
 
 
-def trained(coder: Coder, lessons: Lessons, game: Game, ctx: Context) -> dict[str, Tensor]:
+def trained(coder: Coder, training: TrainingFaces, game: Game, ctx: Context) -> dict[str, Tensor]:
     """Return the state of a coder after the game against its adversaries.
 
     In each step the adversaries learn from the codes of a batch first, and then the coder minimises
@@ -123,13 +123,13 @@ def trained(coder: Coder, lessons: Lessons, game: Game, ctx: Context) -> dict[st
     classifier, relative to that of a guess. At 1 the adversary knows nothing, and the coder has nothing to gain: a
     picture in negative or swapped classes, which another adversary would read, are no better.
     """
-    _start(coder, next(lessons.pictures()))
-    adversaries = Adversaries(coder.narrow.out_channels, lessons, game, ctx)
+    _start(coder, next(training.pictures()))
+    adversaries = Adversaries(coder.narrow.out_channels, training, game, ctx)
     optimizer = torch.optim.AdamW(coder.parameters(), lr=_RATE)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=_RATE, total_steps=game.steps)
     coder.train()
     for step in range(game.steps):
-        images, targets, rows = lessons.batch()
+        images, targets, rows = training.batch()
         with torch.enable_grad():
             codes = coder.encode(images)
             adversaries.learn(codes.detach(), images, rows)
@@ -153,9 +153,9 @@ def with_state(coder: Coder, ctx: Context) -> Coder:
 class Adversaries:
     """A decoder, and a classifier if the game has labels, which learn beside the coder."""
 
-    def __init__(self, channels: int, lessons: Lessons, game: Game, ctx: Context) -> None:
+    def __init__(self, channels: int, training: TrainingFaces, game: Game, ctx: Context) -> None:
         self.game = game
-        self.mean_face = torch.cat([_shrunk(images) for images in lessons.pictures()]).mean(dim=0)
+        self.mean_face = torch.cat([_shrunk(images) for images in training.pictures()]).mean(dim=0)
         self.decoder = Decoder(channels).to(ctx.device)
         networks: list[nn.Module] = [self.decoder]
         if game.labels is not None:
@@ -163,7 +163,7 @@ class Adversaries:
             self.classifier = Classifier(channels, int(game.labels.max()) + 1).to(ctx.device)
             networks.append(self.classifier)
         for network in networks:
-            _draw(network, lessons.generator)
+            _draw(network, training.generator)
         self.optimizer = torch.optim.AdamW([p for n in networks for p in n.parameters()], lr=_ADVERSARY_RATE)
 
     def learn(self, codes: Tensor, images: Tensor, rows: NDArray[np.int64]) -> None:
@@ -191,10 +191,10 @@ class Adversaries:
 
 def classes_of(values: NDArray[Any], what: str, who: str) -> NDArray[np.int64]:
     """Return the number of the class of each value of an attribute, -1 where there is no label (none, not a number, or
-    an empty text). Raise `ContractError`, which names ``who``, unless it has between 2 and 20 values."""
+    an empty text). Raise `DataError`, which names ``who``, unless it has between 2 and 20 values."""
     names = sorted({value for value in values.tolist() if _is_label(value)})
     if not 2 <= len(names) <= _MOST_CLASSES:
-        raise ContractError(
+        raise DataError(
             f"{who}: expected an attribute with 2 to {_MOST_CLASSES} values, found {len(names)} of {what!r} in the "
             "auxiliary faces; name another attribute"
         )

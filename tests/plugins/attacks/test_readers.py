@@ -19,7 +19,9 @@ from bench_readers import (
     bench_attacks,
 )
 from bench_readers.linear import ridge
-from bench_readers.reading import LONGEST, Reading, features, packed
+from bench_readers.probing import regression
+from bench_readers.reading import LONGEST, Reading, features, packed, shapes_of
+from bench_readers.recognising import ReadingRecogniser
 from learner_examples import SIDE, Pictures, Recogniser, cosines, recogniser_context
 from numpy.typing import NDArray
 from torch import Tensor
@@ -84,6 +86,15 @@ def turned_embedding(images: Tensor) -> dict[str, Tensor]:
 
 def two_tensors(images: Tensor) -> dict[str, Tensor]:
     return {**small_maps(images), **turned_embedding(images)}
+
+
+def vector_beside_noise(images: Tensor) -> dict[str, Tensor]:
+    """Maps that are noise, and the identity in the vector alone."""
+    return {"maps": noise(images)["maps"], **turned_embedding(images)}
+
+
+def noise_beside_maps(images: Tensor) -> dict[str, Tensor]:
+    return {**small_maps(images), **noisy_vectors(images)}
 
 
 def subsets(images: Tensor) -> dict[str, Tensor]:
@@ -279,7 +290,7 @@ def test_the_decoder_makes_nothing_of_noise(send: Send) -> None:
     assert share_of_mean_picture(send) > 0.9
 
 
-@pytest.mark.parametrize("send", [turned_embedding, small_maps, two_tensors])
+@pytest.mark.parametrize("send", [turned_embedding, small_maps, two_tensors, vector_beside_noise, noise_beside_maps])
 def test_the_recogniser_finds_people(send: Send) -> None:
     assert recognised(send) > 0.9
 
@@ -294,6 +305,21 @@ def test_without_learning_links_are_cosines() -> None:
     first, second = (Received(representation={"template": sent[k::2]}) for k in (0, 1))
     found = link_checked(attack, first, second, context(attack, None, 60))
     assert np.allclose(found, cosines(sent[0::2], sent[1::2])[0], atol=1e-5)
+
+
+def test_vectors_stay_what_they_are_where_pictures_are_mirrored() -> None:
+    images = Sent(two_tensors).clean(slice(None))
+    received = Received(representation=two_tensors(images))
+    x = packed(received, "attack x")
+    reading = Reading.of_sample(shapes_of(received, "attack x"), x)
+    recogniser = ReadingRecogniser(reading, Recogniser().eval(), (SIDE, SIDE), 24).eval()
+    joined = recogniser.prepared(x)
+    pictures = recogniser.picture(*reading(x)).clamp(0, 1)  # type: ignore[misc]
+    assert torch.equal(joined[:, :, :SIDE], pictures)
+    assert torch.equal(joined[:, :, SIDE:, 0].flatten(1)[:, :24], reading(x)[0])
+    plain, mirrored = (recogniser.network.read(seen) for seen in (joined, joined.flip(-1)))
+    assert torch.equal(plain[:, 24:], mirrored[:, 24:])
+    assert not torch.allclose(plain[:, :24], mirrored[:, :24])
 
 
 def test_links_are_learnt() -> None:
@@ -329,6 +355,22 @@ def test_the_probe_reads_a_number() -> None:
     ctx.upload = others.all
     found = estimate_checked(attack, None, ctx, n=120)["age"]
     assert np.abs(found - others.attributes["age"]).mean() < 9  # A constant is 10 years wrong.
+
+
+def test_a_regression_has_all_classes_and_its_penalty_suits_held_out_people() -> None:
+    """A class that nobody has gets nothing; where nobody is held out, the largest penalty holds."""
+    x = torch.randn(400, 5, generator=torch.Generator().manual_seed(2))
+    labels = (x[:, 0] > 0).long()
+    learning, held_out = np.arange(300), np.arange(300, 400)
+    layer = regression(x, labels, learning, held_out, 3)
+    found = layer(x).softmax(1)
+    assert (found.argmax(1) == labels).float().mean() > 0.95
+    assert found[:, 2].max() < 0.01
+    only = regression(x, labels, learning, held_out[:0], 3)
+    assert only.weight.norm() < layer.weight.norm() / 10
+    slope = regression(x, 2 * x[:, :1] + 7, learning, held_out, 0)
+    assert torch.allclose(slope.weight, torch.tensor([[2.0, 0, 0, 0, 0]]), atol=0.01)
+    assert slope.bias.item() == pytest.approx(7, abs=0.01)
 
 
 @pytest.mark.parametrize("attack", [RepresentationDecoder(**DECODER), RepresentationRecogniser(**RECOGNISER)])

@@ -12,21 +12,32 @@ import pytest
 import scipy.fft
 import torch
 from bench_representations import AdvEncoder, DctChannels, DeepObfuscator, PartialDct, SlerpTemplate, bench_defenses
+from bench_representations.channel_recogniser import ChannelRecogniser, _start
 from bench_representations.cosines import channels_of, waves, without_dc
 from bench_representations.encoders import Adversaries, Coder, Game, classes_of, with_state
 from bench_representations.encoders import _start as start_code
 from bench_representations.learnt import Learnt
-from bench_representations.lessons import Lessons, loaded
 from bench_representations.noise import noisy, ranges_of
-from bench_representations.reader import Reader, _start
 from bench_representations.rotation import rotated, secret, slerp
 from bench_representations.shapes import FREQUENCIES, LOW
 from bench_representations.subsets import chosen, division, drawn, placed
+from bench_representations.training_faces import TrainingFaces, loaded
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from bench import Bound, Capabilities, ContractError, Defense, Faces, Received, SuiteError, instantiate, registered
+from bench import (
+    Bound,
+    Capabilities,
+    ContractError,
+    DataError,
+    Defense,
+    Faces,
+    Received,
+    SuiteError,
+    instantiate,
+    registered,
+)
 from bench.api.context import Context
 from bench.stages.contracts import check_state, protect_checked, recognised
 
@@ -66,8 +77,8 @@ def _context(defense: Defense, n: int = 5, seed: int = 7, first: int = 0) -> Con
     )
 
 
-def _lessons() -> Lessons:
-    return Lessons.of(_training(), registered("model")["zoo-mobilenet"](), _context(AdvEncoder()))
+def _training_faces() -> TrainingFaces:
+    return TrainingFaces.of(_training(), registered("model")["zoo-mobilenet"](), _context(AdvEncoder()))
 
 
 def _cosines(vectors: torch.Tensor) -> torch.Tensor:
@@ -92,6 +103,18 @@ def test_what_they_declare(name: str) -> None:
     assert all((defense.promise, defense.trusts, defense.not_promised))
     assert all(min(shape) > 0 for shape in defense.representation().values())
     assert (defense.bound() is not None) == (name == "dct-channels")
+
+
+@pytest.mark.parametrize("name", ["dct-channels", "partial-dct", "adv-encoder", "deep-obfuscator"])
+def test_a_training_takes_minutes_and_longer_with_more_steps_and_larger_networks(name: str) -> None:
+    kind = bench_defenses()[name]
+    assert 60 < kind().fit_seconds() < 300
+    assert kind(steps=600).fit_seconds() > 1.9 * kind(steps=300).fit_seconds()
+    assert kind(network="zoo-resnet").fit_seconds() > kind().fit_seconds()
+
+
+def test_more_channels_take_longer() -> None:
+    assert PartialDct(upsampling=4).fit_seconds() > 2 * PartialDct(upsampling=2).fit_seconds()
 
 
 def test_the_weights_that_a_recogniser_starts_from_decide_its_results() -> None:
@@ -157,6 +180,11 @@ def test_the_bound_is_that_of_a_whole_picture() -> None:
     assert DctChannels(epsilon=0.5, upsampling=2).bound() == Bound(
         words="74088-differentially private for any two pictures: 148176 coefficients with 0.5 each", epsilon=74088.0
     )
+    bound = DctChannels().bound()
+    assert bound is not None
+    assert bound.epsilon is not None
+    assert 2e5 < bound.epsilon < 1e6
+    assert "a whole picture, which is hundreds of thousands" in DctChannels.not_promised
 
 
 @given(key=st.integers(0, 2**63 - 1))
@@ -198,11 +226,11 @@ def test_the_recogniser_starts_with_the_best_linear_map_to_pixels() -> None:
     """Without noise and with all frequencies but DC, that is the inverse transform: of pictures whose blocks have the
     mean of medium grey, the picture itself, up to contrast."""
     grey = FACES - F.interpolate(F.avg_pool2d(FACES, 8), scale_factor=8) + 0.5
-    lessons = _lessons()
-    lessons.pictures = lambda: iter([grey])  # type: ignore[method-assign]
-    reader = Reader(189, 14, torch.nn.Identity())
-    _start(reader, lambda images, _: without_dc(images, 1, "tried"), lessons)
-    made = reader.picture(without_dc(grey, 1, "tried")).detach()
+    training = _training_faces()
+    training.pictures = lambda: iter([grey])  # type: ignore[method-assign]
+    recogniser = ChannelRecogniser(189, 14, torch.nn.Identity())
+    _start(recogniser, lambda images, _: without_dc(images, 1, "tried"), training)
+    made = recogniser.picture(without_dc(grey, 1, "tried")).detach()
     agreement = torch.corrcoef(torch.stack([made.flatten(), grey.flatten()]))[0, 1]
     assert float(agreement) > 0.99
     assert float(made.std()) == pytest.approx(0.2, rel=0.01)
@@ -249,10 +277,10 @@ def test_codes_start_as_principal_components_of_the_features() -> None:
 
 
 def test_adversaries_learn_and_count_up_to_knowing_nothing() -> None:
-    lessons, ctx = _lessons(), _context(DeepObfuscator())
+    training, ctx = _training_faces(), _context(DeepObfuscator())
     game = Game(steps=1, reconstruction=2.0, attribute=3.0, labels=np.arange(12) % 2)
-    adversaries = Adversaries(4, lessons, game, ctx)
-    images, _, rows = lessons.batch()
+    adversaries = Adversaries(4, training, game, ctx)
+    images, _, rows = training.batch()
     codes = F.adaptive_avg_pool2d(images, 14)[:, [0, 1, 2, 0]].requires_grad_()
     before = float(adversaries.fooled(codes, images, rows).detach())
     for _ in range(60):
@@ -269,21 +297,40 @@ def test_adversaries_learn_and_count_up_to_knowing_nothing() -> None:
 
 def test_an_attribute_that_is_not_known_is_one_error() -> None:
     defense = DeepObfuscator(hidden_attribute="hat")
-    with pytest.raises(ContractError, match=r"expected auxiliary faces with the attribute 'hat', found gender; set"):
+    with pytest.raises(DataError, match=r"expected auxiliary faces with the attribute 'hat', found gender; set"):
         defense.hidden(_training(), _context(defense))
 
 
 def test_an_attribute_needs_a_few_values() -> None:
     assert classes_of(np.array(["b", "a", "b"]), "letter", "tried").tolist() == [1, 0, 1]
     for values in (np.zeros(5), np.arange(30)):
-        with pytest.raises(ContractError, match="tried: expected an attribute with 2 to 20 values, found"):
+        with pytest.raises(DataError, match="tried: expected an attribute with 2 to 20 values, found"):
             classes_of(values, "age", "tried")
 
 
 def test_one_person_is_too_few_to_learn_from() -> None:
     defense = AdvEncoder(steps=1)
-    with pytest.raises(ContractError, match="expected auxiliary faces of at least two people, found 1"):
+    with pytest.raises(
+        DataError, match=r"a defense learns .* expected auxiliary faces of at least two people, found 1"
+    ):
         defense.fit(_training(1), _context(defense))
+
+
+def test_pictures_have_their_own_targets_and_held_out_people_are_others() -> None:
+    """The target of a picture is its embedding, the mean with that of its mirror image, as an adversary has it."""
+    training, faces = _training_faces(), _training()
+    network: Any = registered("model")["zoo-mobilenet"]().load()
+    for images, found in (
+        (torch.cat(list(training.pictures())), training.targets),
+        (training.held_out, training.held_out_targets),
+    ):
+        with torch.no_grad():
+            both = F.normalize(network(images), dim=1) + F.normalize(network(images.flip(-1)), dim=1)
+        assert torch.allclose(found, F.normalize(both, dim=1), atol=1e-5)
+    learnt = torch.cat(list(training.pictures())).mul(255).round().byte().numpy()
+    assert np.array_equal(learnt, faces.images[training.rows])
+    assert len(training.rows) == 10
+    assert len(np.unique(faces.subjects[training.rows])) == 5
 
 
 def test_the_state_of_another_network_is_one_error() -> None:
@@ -400,5 +447,5 @@ def test_faces_without_a_label_are_no_class() -> None:
     texts = np.array(["f", "", "m", None, "f"], dtype=object)
     assert classes_of(texts, "gender", "mine").tolist() == [0, -1, 1, -1, 0]
     assert classes_of(np.array([2.0, np.nan, 1.0]), "group", "mine").tolist() == [1, -1, 0]
-    with pytest.raises(ContractError, match="found 1 of 'gender'"):
+    with pytest.raises(DataError, match="found 1 of 'gender'"):
         classes_of(np.array(["f", "", "f"]), "gender", "mine")

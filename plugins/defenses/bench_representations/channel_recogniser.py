@@ -12,8 +12,8 @@ from bench_learners.losses import towards
 from bench_learners.weights import restored, state_of
 from torch import Tensor, nn
 
-from bench_representations.lessons import Lessons, loaded
 from bench_representations.shapes import PICTURE
+from bench_representations.training_faces import TrainingFaces, loaded
 
 if TYPE_CHECKING:
     from bench import Context, Model
@@ -24,10 +24,10 @@ Sent = Callable[[Tensor, torch.Generator], Tensor]
 _RATE, _PATIENCE = 2e-3, 3
 _RIDGE = 1e-4  # of the mean variance of a channel
 _CONTRAST = 0.2  # The standard deviation of the picture that the network sees first: that of a face.
-_PREFIX = "reader."
+_PREFIX = "recogniser."
 
 
-class Reader(nn.Module):
+class ChannelRecogniser(nn.Module):
     """Maps the standardised channels at each position to its pixels, and shows the picture to a network."""
 
     scale: Tensor
@@ -50,62 +50,62 @@ class Reader(nn.Module):
         return found
 
 
-def trained(model: Model, sent: Sent, lessons: Lessons, steps: int, ctx: Context) -> dict[str, Tensor]:
-    """Return the state of a reader of what is sent, trained towards the embeddings of unprotected faces.
+def trained(model: Model, sent: Sent, training: TrainingFaces, steps: int, ctx: Context) -> dict[str, Tensor]:
+    """Return the state of a recogniser of what is sent, which is trained towards the embeddings of unprotected faces.
 
     The loss is that of an adapted recogniser (`bench_learners.losses.towards`). The training ends early where held-out
     people are recognised no better.
     """
-    generator = lessons.generator
-    held_out = sent(lessons.held_out, generator)
-    reader = Reader(held_out.shape[1], held_out.shape[2], loaded(model, ctx)).to(ctx.device)
-    _start(reader, sent, lessons)
+    generator = training.generator
+    held_out = sent(training.held_out, generator)
+    recogniser = ChannelRecogniser(held_out.shape[1], held_out.shape[2], loaded(model, ctx)).to(ctx.device)
+    _start(recogniser, sent, training)
 
     def loss(step: int) -> Tensor:
-        images, targets, _ = lessons.batch()
-        return towards(reader(sent(images, generator)), targets)
+        images, targets, _ = training.batch()
+        return towards(recogniser(sent(images, generator)), targets)
 
     fit(
-        reader,
+        recogniser,
         loss,
-        lambda: float(towards(reader(held_out), lessons.held_out_targets)),
+        lambda: float(towards(recogniser(held_out), training.held_out_targets)),
         steps=steps,
         rate=_RATE,
         patience=_PATIENCE,
         ctx=ctx,
     )
-    return state_of(reader, _PREFIX)
+    return state_of(recogniser, _PREFIX)
 
 
-def reader_of(model: Model, channels: int, side: int, ctx: Context) -> nn.Module:
-    """Return the reader whose state is that of the context."""
-    return restored(Reader(channels, side, loaded(model, ctx)).to(ctx.device), ctx.state, _PREFIX)
+def recogniser_of(model: Model, channels: int, side: int, ctx: Context) -> nn.Module:
+    """Return the recogniser of channels with the state of the context."""
+    return restored(ChannelRecogniser(channels, side, loaded(model, ctx)).to(ctx.device), ctx.state, _PREFIX)
 
 
-def _start(reader: Reader, sent: Sent, lessons: Lessons) -> None:
-    """Give a reader the linear map that estimates pixels best (least squares), with the contrast of a face."""
-    generator = lessons.generator
-    some = sent(next(lessons.pictures()), generator)
+def _start(recogniser: ChannelRecogniser, sent: Sent, training: TrainingFaces) -> None:
+    """Give a recogniser the linear map that estimates pixels best (least squares), with the contrast of a face."""
+    generator = training.generator
+    some = sent(next(training.pictures()), generator)
     scale = 1 / some.std(dim=(0, 2, 3)).clamp(min=1e-6)
     count = len(scale) + 1
     products, wanted = (
-        torch.zeros(count, n, dtype=torch.double, device=some.device) for n in (count, reader.front.out_channels)
+        torch.zeros(count, n, dtype=torch.double, device=some.device) for n in (count, recogniser.front.out_channels)
     )
-    for images in lessons.pictures():
+    for images in training.pictures():
         channels = sent(images, generator) * scale[:, None, None]
         x = F.pad(channels.movedim(1, -1).flatten(0, 2), (0, 1), value=1.0)
-        y = F.pixel_unshuffle(images, reader.pixels).movedim(1, -1).flatten(0, 2)
+        y = F.pixel_unshuffle(images, recogniser.pixels).movedim(1, -1).flatten(0, 2)
         products += (x.T @ x).double()
         wanted += (x.T @ y).double()
     products += _RIDGE * products.diagonal().mean() * torch.eye(count).to(products)
     found = torch.linalg.solve(products, wanted).float()
-    bias = reader.front.bias
+    bias = recogniser.front.bias
     assert bias is not None
     with torch.no_grad():
-        reader.scale.copy_(scale[:, None, None])
-        reader.front.weight.copy_(found[:-1].T[:, :, None, None])
+        recogniser.scale.copy_(scale[:, None, None])
+        recogniser.front.weight.copy_(found[:-1].T[:, :, None, None])
         bias.copy_(found[-1])
-        made = reader.picture(some)
+        made = recogniser.picture(some)
         gain = _CONTRAST / made.std().clamp(min=1e-6)
-        reader.front.weight.mul_(gain)
+        recogniser.front.weight.mul_(gain)
         bias.sub_(made.mean()).mul_(gain).add_(0.5)
