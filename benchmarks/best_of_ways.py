@@ -25,13 +25,15 @@ _COMMON = 0.8  # The share of photos whose hits are the same after all preproces
 @dataclass(frozen=True, kw_only=True)
 class Scene:
     """Photos, ``each`` of one person, that are hits by ``chance``: the same ones after all preprocessings for a share
-    ``alike`` of them. A network recognises a share ``leak`` of the people after one preprocessing, with all their
-    photos. ``by``: what decides, ``interval``, ``chance``, or ``uncorrected``."""
+    ``alike`` of them. ``skewed``: a quarter of the photos show one person. A network recognises a share ``leak`` of the
+    people after one preprocessing, with all their photos. ``by``: what decides, ``interval``, ``chance``, or
+    ``uncorrected``."""
 
     by: str
     chance: float | None = None  # By default, that of rank 1: one of all photos.
     alike: float = 0.0
     each: int = 1
+    skewed: bool = False
     leak: float = 0.0
 
     @property
@@ -39,7 +41,9 @@ class Scene:
         """The scene in words."""
         chance = "rank 1" if self.chance is None else f"{100 * self.chance:g} %"
         hits = "hits mostly alike" if self.alike else "hits independent"
-        several = f", {self.each} photos of each" if self.each > 1 else ""
+        several = (
+            ", a quarter of one person" if self.skewed else f", {self.each} photos of each" if self.each > 1 else ""
+        )
         leak = f", {100 * self.leak:g} % recognised" if self.leak else ""
         return f"{self.by}: {chance}, {hits}{several}{leak}"
 
@@ -53,13 +57,17 @@ SCENES = (
     *(Scene(by=by, alike=alike) for by in ("chance", "interval", "uncorrected") for alike in (0.0, _COMMON)),
     *(Scene(by=by, chance=chance) for by in ("chance", "interval") for chance in (0.01, 0.1)),
     *(Scene(by=by, chance=0.05, each=2) for by in ("chance", "interval")),
+    *(Scene(by=by, chance=chance, skewed=True) for by in ("chance", "interval") for chance in (0.01, 0.05)),
     *(Scene(by="chance", alike=_COMMON, leak=leak) for leak in (0.1, 0.2, 0.4)),
+    *(Scene(by="chance", alike=_COMMON, each=2, leak=leak) for leak in (0.2, 0.4)),
 )
 
 
 def found(scene: Scene, photos: int, rng: np.random.Generator) -> bool:
     """Return whether the best of ten preprocessings is found to be more than chance."""
     chance, person = 1 / photos if scene.chance is None else scene.chance, np.arange(photos) // scene.each
+    if scene.skewed:
+        person = np.maximum(0, person - photos // 4)
     n = person[-1] + 1  # All photos of a person are hits, or none.
     common, own = rng.random(n) < chance, rng.random((WAYS, n)) < chance
     hits = np.where(rng.random((WAYS, n)) < scene.alike, common, own)

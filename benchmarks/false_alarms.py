@@ -26,14 +26,16 @@ from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
+from simulated_links import against_chance, with_areas
 from simulation_bars import too_many
 
 from bench.analysis.chance_tests import LEVEL, AgainstChance, ChanceTest, beyond_chance
 from bench.analysis.pooling import Pool, SampleScores
 from bench.metrics import permuted_baseline
 from bench.metrics.impostors import people_groups
-from bench.metrics.linkage import pair_auc, thresholds_without
+from bench.metrics.linkage import thresholds_without
 from bench.stages.partners import other_pairs
 
 ATTACKERS = (1, 3, 6, 12)
@@ -160,23 +162,9 @@ def links(scene: Scene, rng: np.random.Generator) -> Iterator[AgainstChance]:
             np.concatenate([of_right[~same], of_right[partner[there]]]),
         )
         kappa = thresholds_without(*seen, group, fmr=0.01).kappa[group[of_left]]
-        linked = np.where(same, score > kappa, np.nan), np.where(there, permuted > kappa, np.nan)
-        yield _paired(person, other, *linked, share=True)
-        area = np.where(same, pair_auc(score, score[~same]), np.nan)
-        yield _paired(person, other, area, pair_auc(permuted, score[~same]), share=False)
-
-
-def _paired(
-    person: NDArray[np.int64],
-    other: NDArray[np.int64],
-    found: Floats,
-    chance: Floats,
-    *,
-    share: bool,
-) -> AgainstChance:
-    """Compare scores of pairs of people with those that chance gives; NaN where a pair has none."""
-    pools = [Pool([SampleScores(values, person, "set", other)]) for values in (found, chance)]
-    return AgainstChance(found=pools[0], chance=pools[1], share=share, sampled=share)
+        rows = {"left_subject": person, "right_subject": other, "same": same, "score": score, "permuted": permuted}
+        table = with_areas(pd.DataFrame(rows | {"kappa": kappa}))
+        yield from (against_chance(name, table) for name in ("link-match", "link-auc"))
 
 
 def channels(scene: Scene, rng: np.random.Generator) -> list[ChanceTest]:

@@ -10,21 +10,17 @@ some, and a linker that sees the others is called one that recognises people. Th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from simulated_links import against_chance, with_areas
 from simulation_bars import alarm_table
 
 from bench.analysis.chance_tests import LEVEL, AgainstChance, beyond_chance
-from bench.analysis.link_chance import auc_by_chance, linked_by_chance, second_people
-from bench.analysis.pooling import Floats, Pool, SampleScores
-from bench.analysis.sample_values import linked, numbers
-from bench.metrics.linkage import pair_auc
+from bench.analysis.pooling import Floats
 from bench.metrics.recognition import threshold_at_fmr
 from bench.stages.partners import other_pairs
 
@@ -80,7 +76,7 @@ def family(rng: np.random.Generator, pairs: int, scene: Scene) -> Iterator[Again
     if scene.known:
         known = np.stack([groups[name] for name in scene.known], axis=1)
         alike = other_pairs(left, right, order, (known[left], known[right]))
-    rows, cell = _known_people({name: groups[name] for name in scene.known}), SimpleNamespace(dataset="set")
+    labels = {name: dict(enumerate(map(str, groups[name].tolist()))) for name in scene.known}
     common = rng.standard_normal((3, pairs))
     recognised = same & (rng.random(pairs) < scene.leak)
 
@@ -104,29 +100,9 @@ def family(rng: np.random.Generator, pairs: int, scene: Scene) -> Iterator[Again
                 "alike": seen(left, right[alike], noise[2]) if scene.known else np.nan,
                 "alike_subject": right[alike] if scene.known else np.nan,
                 "kappa": threshold_at_fmr(seen(first, second, rng.standard_normal(len(first))), FMR),
-                "auc": np.where(same, pair_auc(score, score[~same]), np.nan),
             }
         )
-        of: Any = rows, cell, table
-        whom = second_people(*of)
-        yield _compared(table, whom, linked(table), linked_by_chance(*of), share=True)
-        yield _compared(table, whom, numbers(table, "auc"), auc_by_chance(*of), share=False)
-
-
-def _known_people(groups: Mapping[str, NDArray[np.int64]]) -> Any:
-    """Return what the chance level of links reads of a run: the known groups of its people."""
-    labels = {name: {"set": dict(enumerate(map(str, of)))} for name, of in groups.items()}
-    return SimpleNamespace(conclusions={"labels": labels})
-
-
-def _compared(
-    table: pd.DataFrame, second: NDArray[Any], found: Floats | None, chance: Floats | None, *, share: bool
-) -> AgainstChance:
-    left, right = (table[f"{side}_subject"].to_numpy() for side in ("left", "right"))
-    assert found is not None
-    assert chance is not None
-    one, other = (Pool([SampleScores(*side)]) for side in ((found, left, "set", right), (chance, left, "set", second)))
-    return AgainstChance(found=one, chance=other, share=share, sampled=share)
+        yield from (against_chance(name, with_areas(table), labels) for name in ("link-match", "link-auc"))
 
 
 def alarms(pairs: int, repeats: int, scene: Scene, seed: int = 0) -> float:

@@ -221,6 +221,7 @@ SECTIONS: Mapping[str, Callable[[int], tuple[list[str], bool]]] = {
     "comparisons": _lines_of("comparisons", "comparison_lines"),
     "groups": _lines_of("group_gaps", "gap_lines"),
     "links": _lines_of("grouped_links", "link_lines"),
+    "areas": _lines_of("link_areas", "area_lines"),
     "choice": _lines_of("best_of_ways", "choice_lines"),
 }
 # Measured seconds of one core per repeat; of those with a floor of repeats, per repeat beyond it.
@@ -231,6 +232,7 @@ SECONDS: Mapping[str, float] = {
     "comparisons": 7.5 / 5,
     "groups": 2.5 / 5,
     "links": 0.8 / 5,
+    "areas": 0.13,
     "choice": 0.06,
 }
 FLOOR = 500  # The fewest repeats of some.

@@ -156,7 +156,7 @@ def _deviate(comparison: AgainstChance) -> float:
 def _drawn_deviates(family: Sequence[AgainstChance]) -> Floats:
     """Return standard normal deviates ``(DRAWS, k)`` that correlate as far as the deviations of the differences from
     their means, person by person, do."""
-    index = {name: i for i, name in enumerate(sorted({n for c in family for p in _pools(c) for n in p.people}))}
+    index = {name: i for i, name in enumerate(sorted({n for c in family for p in _pools(c) for n in p.contributors}))}
     of_repeats = [difference_of_repeats(*_sides(c)) for c in family]
     rows = len(index) + 1  # Then follow the repeats.
     loads = np.zeros((rows + max((1 + r for found in of_repeats for r in found), default=0), len(family)))

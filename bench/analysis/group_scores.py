@@ -11,7 +11,7 @@ import numpy as np
 
 from bench.analysis.cells import CellRow
 from bench.analysis.people_groups import PeopleGroup
-from bench.analysis.pooling import Pool, SampleScores, difference_of, mean
+from bench.analysis.pooling import Pool, difference_of, mean
 from bench.analysis.rows import Rows
 from bench.analysis.sample_metric import SampleMetric
 from bench.analysis.sample_values import OperatingPoint
@@ -63,7 +63,7 @@ class GroupScores:
             members = group.of(cell)
             for side, (pool, people) in enumerate(zip(pools, counted, strict=True)):
                 chosen = np.array([members.get(p) is (side == 0) for p in scores.people.tolist()], bool)
-                pool.add(_rows_of(scores, chosen))
+                pool.add(scores.at(chosen))
                 known = scores.people[chosen & np.isfinite(scores.values)]
                 people.update((cell.people_of, p) for p in np.unique(known).tolist())
         cells = tuple(cell.cell for cell in self.cells)
@@ -129,8 +129,3 @@ def newcombe(inside: Measurement, rest: Measurement) -> tuple[float, float] | No
     below = math.hypot(inside.value - inside.low, rest.high - rest.value)
     above = math.hypot(inside.high - inside.value, rest.value - rest.low)
     return inside.value - rest.value - below, inside.value - rest.value + above
-
-
-def _rows_of(scores: SampleScores, chosen: np.ndarray) -> SampleScores:
-    others = None if scores.others is None else scores.others[chosen]
-    return replace(scores, values=scores.values[chosen], people=scores.people[chosen], others=others)

@@ -22,7 +22,6 @@ from bench.analysis.pooling import Floats
 from bench.analysis.rows import Rows
 from bench.analysis.sample_values import numbers
 from bench.core.text import joined_labels
-from bench.metrics.linkage import pair_auc
 
 _PERMUTED = "permuted pairs, because too few people of the same groups are known"
 FEWEST = 30  # pairs of different people of the same groups; a chance level of fewer is too uncertain.
@@ -112,17 +111,6 @@ def linked_by_chance(rows: Rows, cell: CellRow, table: pd.DataFrame) -> Floats |
     if scores is None or kappa is None:
         return None
     return np.where(chosen.pairs & np.isfinite(scores) & np.isfinite(kappa), scores > kappa, np.nan)
-
-
-def auc_by_chance(rows: Rows, cell: CellRow, table: pd.DataFrame) -> Floats | None:
-    """Return for each pair of `chance_pairs` the share of all pairs of different people that score lower (equal ones
-    count half), NaN for others; the mean is the link AUC of chance."""
-    chosen = chance_pairs(rows, cell, table)
-    scores, every = numbers(table, chosen.column), numbers(table, "score")
-    if scores is None or every is None:
-        return None
-    found = pair_auc(scores, every[~table["same"].to_numpy(bool)])
-    return np.where(chosen.pairs, found, np.nan)
 
 
 def in_words(rows: Rows, cells: Sequence[CellRow]) -> str:

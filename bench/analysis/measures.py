@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from bench.analysis import link_chance, sample_values
+from bench.analysis import link_areas, link_chance, sample_values
 from bench.analysis.cells import UPLOAD, CellRow
 from bench.analysis.pair_metrics import CHANCE, RECOGNITION, VERIFICATION
 from bench.analysis.paper_values import paper_quantity
@@ -210,10 +210,14 @@ def _of_attributes(
     )
 
 
-def _of_links(*, scores: Callable[[Rows, CellRow, pd.DataFrame], Floats | None], **about: Any) -> SampleMetric:
+_OfLinks = Callable[[Rows, CellRow, pd.DataFrame], Floats | None]
+
+
+def _of_links(*, scores: _OfLinks, pulls: _OfLinks | None = None, **about: Any) -> SampleMetric:
     """Build a metric of pairs of two uploads."""
     chance = about.get("chance", False)
-    found = sample_values.of_links(scores, link_chance.second_people if chance else sample_values.right_people)
+    second = link_chance.second_people if chance else sample_values.right_people
+    found = sample_values.of_links(scores, second, pulls)
     better = "" if chance else "lower"
     about |= {"better": better, "outputs": LINKED, "missing": "the attack links no uploads", "bounds": (0.0, 1.0)}
     return SampleMetric(scores=found, table="links", by=("cell",), **about)
@@ -324,8 +328,9 @@ _LINKS = (
         about="Area under the ROC curve of the adversary's link scores: the share of pairs of two uploads of different "
         "people that score lower than a pair of one person (equal ones count half).",
         label="link AUC",
-        columns=("auc",),
-        scores=lambda _, __, t: sample_values.numbers(t, "auc"),
+        columns=("auc", "score", "same"),
+        scores=link_areas.auc,
+        pulls=link_areas.auc_pulls,
         digits=3,
     ),
     _of_links(
@@ -344,7 +349,8 @@ _LINKS = (
         about=f"The link AUC of {_DIFFERENT}",
         label="link AUC by chance",
         columns=_OF_CHANCE,
-        scores=link_chance.auc_by_chance,
+        scores=link_areas.auc_by_chance,
+        pulls=link_areas.auc_pulls_by_chance,
         digits=3,
         chance=True,
     ),

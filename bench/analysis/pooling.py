@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Self
 
@@ -49,6 +49,11 @@ class SampleScores:
 
     ``repeat`` is the number of the repeat that the samples belong to, and ``repeats`` are the numbers of all repeats of
     the same setting.
+
+    ``pulls (n,)`` is how far each sample moves the mean without having a score in it, 0 in sum; None if scores alone
+    decide. In an area under the ROC curve the pairs of one person have scores, and the pairs of two people, with which
+    these are compared, pull. Pulls add to the error of the mean and change neither the mean nor its N. Such a mean lies
+    between 0 and 1, and has Wilson's interval as a share has.
     """
 
     values: Floats
@@ -57,15 +62,24 @@ class SampleScores:
     others: NDArray[Any] | None = None
     repeat: int = 0
     repeats: tuple[int, ...] = (0,)
+    pulls: Floats | None = None
+
+    def at(self, chosen: NDArray[Any]) -> Self:
+        """Return the scores of some samples, by their positions or a mask."""
+        others, pulls = (None if of is None else of[chosen] for of in (self.others, self.pulls))
+        return replace(self, values=self.values[chosen], people=self.people[chosen], others=others, pulls=pulls)
 
 
 @dataclass(frozen=True)
 class SummedScores:
     """What a pool keeps of the scores of one cell.
 
-    - ``pairs``, ``sums (d,)``, ``counts (d,)``: the pairs of people, with the sum and the number of their finite scores
+    - ``pairs``, ``sums (d,)``, ``counts (d,)``: the pairs of people, with the sum and the number of their finite
+      scores; the sums also have ``n`` times the pulls of the pair, so that ``sums - mean * counts`` is what the error
+      of the mean consists of
     - ``total``, ``n``, ``least``, ``most``: the sum, the number and the range of the finite scores
-    - ``decisions``: every finite score is 0 or 1
+    - ``pulled``: some samples pull the mean (see `SampleScores`)
+    - ``decisions``: every finite score is 0 or 1, and none is pulled
     - ``infinite``, ``undefined``: the numbers of infinite scores and of NaN
     - ``repeat``, ``repeats``: see `SampleScores`
     """
@@ -77,6 +91,7 @@ class SummedScores:
     n: int
     least: float
     most: float
+    pulled: bool
     decisions: bool
     infinite: int
     undefined: int
@@ -87,7 +102,8 @@ class SummedScores:
 def summed(part: SampleScores) -> SummedScores:
     """Return the sums of the scores of one cell."""
     values = part.values
-    pairs, who, counts = _pairs(part)
+    pairs, everybody, counts = _pairs(part)
+    who = everybody
     infinite = undefined = 0
     total = float(values.sum())
     if not math.isfinite(total):  # Otherwise every score is finite.
@@ -97,15 +113,21 @@ def summed(part: SampleScores) -> SummedScores:
         counts, total = _counts(who, pairs), float(values.sum())
     size, n = len(pairs.first), len(values)
     least, most = (float(values.min()), float(values.max())) if n else (np.inf, -np.inf)
+    sums = added(who, values, size)
+    pulled = part.pulls is not None and n * float(np.abs(part.pulls).max(initial=0)) > _ROUNDING
+    if part.pulls is not None and pulled:
+        sums += n * added(everybody, part.pulls, size)
+    zeros_and_ones = not n or (least in (0, 1) and most in (0, 1) and bool(((values == 0) | (values == 1)).all()))
     return SummedScores(
         pairs=pairs,
-        sums=added(who, values, size),
+        sums=sums,
         counts=counts,
         total=total,
         n=n,
         least=least,
         most=most,
-        decisions=not n or (least in (0, 1) and most in (0, 1) and bool(((values == 0) | (values == 1)).all())),
+        pulled=pulled,
+        decisions=zeros_and_ones and not pulled,
         infinite=infinite,
         undefined=undefined,
         repeat=part.repeat,
@@ -117,7 +139,7 @@ class Pool:
     """Pooled scores, stored as the sum and the number of the scores of each pair of people.
 
     ``least`` is the lowest and ``most`` the highest of the finite scores. ``infinite`` and ``undefined`` count the
-    infinite scores and the NaN, which do not count otherwise. ``decisions`` is True if every finite score is 0 or 1.
+    infinite scores and the NaN, which do not count otherwise. ``decisions`` and ``pulled`` are those of `SummedScores`.
     Where R repeats of a setting are pooled, each of their scores counts 1/R in sums and numbers: the sums are those of
     means over repeats, and the numbers those of one repeat.
     """
@@ -125,7 +147,7 @@ class Pool:
     def __init__(self, parts: Iterable[SampleScores] = ()) -> None:
         self.infinite = self.undefined = 0
         self.least, self.most = np.inf, -np.inf
-        self.decisions = True
+        self.decisions, self.pulled = True, False
         # By the repeats of their settings: the sum and the number of the scores of each pair of people, and of each
         # repeat.
         self._parts: dict[tuple[int, ...], dict[PeoplePairs, tuple[Floats, Floats]]] = {}
@@ -151,6 +173,7 @@ class Pool:
         of_repeats[repeat] = total + part.total, n + part.n
         self.least, self.most = min(self.least, part.least), max(self.most, part.most)
         self.decisions = self.decisions and part.decisions
+        self.pulled = self.pulled or part.pulled
         parts = self._parts.setdefault(repeats, {})
         known = parts.get(part.pairs)
         both = (part.sums, part.counts) if known is None else (known[0] + part.sums, known[1] + part.counts)
@@ -205,15 +228,20 @@ class Pool:
 
     @property
     def spread(self) -> bool:
-        """True if not all scores are equal; scores that differ by rounding are equal."""
-        return self.most - self.least > _ROUNDING * max(1.0, abs(self.most), abs(self.least))
+        """True if not all scores are equal, or if they are pulled; scores that differ by rounding are equal."""
+        return self.pulled or self.most - self.least > _ROUNDING * max(1.0, abs(self.most), abs(self.least))
 
     @property
     def people(self) -> list[str]:
         """The people whom the samples with finite scores show, sorted by name."""
         pairs, _, counts = self.per_pair()
-        there = pairs.per_person(counts) > 0
-        return [name for name, known in zip(pairs.people, there.tolist(), strict=True) if known]
+        return _named(pairs, pairs.per_person(counts) > 0)
+
+    @property
+    def contributors(self) -> list[str]:
+        """The `people`, and those whose samples pull the mean, sorted by name."""
+        pairs, sums, counts = self.per_pair()
+        return _named(pairs, (pairs.per_person(counts) > 0) | (pairs.per_person(np.abs(sums)) > 0))
 
     @property
     def people_count(self) -> int:
@@ -222,7 +250,8 @@ class Pool:
         return int((pairs.per_person(counts) > 0).sum())
 
     def per_pair(self) -> tuple[PeoplePairs, Floats, Floats]:
-        """Return the pairs of people, and the sum and the number of the scores of each pair, ``(d,)`` each."""
+        """Return the pairs of people, and the sum and the number of the scores of each pair, ``(d,)`` each; pairs that
+        pull the mean have a sum without a number (`SummedScores`)."""
         if self._per_pair is None:
             self._per_pair = self._joined()
         return self._per_pair
@@ -246,12 +275,22 @@ class Pool:
         return pairs, sums, counts
 
     def estimate(self, *, share: bool | None = None) -> Estimate:
-        """Return the mean with its error; ``share`` (by default `decisions`): the scores are decisions.
+        """Return the mean with its error; ``share`` (by default `decisions`): the scores are decisions, which a mean
+        that is pulled never is.
 
         Raises ValueError without a finite score.
         """
+        if self.pulled:
+            return self._area()
         share = self.decisions if share is None else share
         return estimate(*self.per_pair(), share=share, between=self.between())
+
+    def _area(self) -> Estimate:
+        pairs, sums, counts = self.per_pair()
+        mean, deviations = self.mean, (sums - self.mean * counts) / self._n
+        found = estimate_of_deviations(mean, pairs, deviations, [pairs.correction(counts)], self.between())
+        trials = mean * (1 - mean) / found.error**2 if found.known and found.error and 0 < mean < 1 else None
+        return replace(found, trials=trials)
 
 
 def _between(pools: Sequence[Pool], deviations: Mapping[int, float]) -> BetweenRepeats | None:
@@ -264,6 +303,10 @@ def _between(pools: Sequence[Pool], deviations: Mapping[int, float]) -> BetweenR
 
 
 _NOBODY = PeoplePairs(people=(), first=np.zeros(0, np.int64), second=np.zeros(0, np.int64))
+
+
+def _named(pairs: PeoplePairs, chosen: NDArray[np.bool_]) -> list[str]:
+    return [name for name, known in zip(pairs.people, chosen.tolist(), strict=True) if known]
 
 
 def _counts(who: Ints, pairs: PeoplePairs) -> Floats:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -186,9 +186,10 @@ def of_attribute(attribute: str, column: Literal["value", "permuted", "excess", 
 def of_links(
     values: Callable[[Rows, CellRow, pd.DataFrame], Floats | None],
     second: Callable[[Rows, CellRow, pd.DataFrame], NDArray[Any]],
+    pulls: Callable[[Rows, CellRow, pd.DataFrame], Floats | None] | None = None,
 ) -> ScoreFunction:
     """Turn a function of a cell and the rows of its pairs of two uploads into a score function. A score belongs to both
-    people, of whom ``second`` returns the other one."""
+    people, of whom ``second`` returns the other one, and a pull to those of the two uploads."""
 
     def of(rows: Rows, cell: CellRow, at: OperatingPoint) -> SampleScores | None:
         table = rows.links_of(cell)
@@ -196,9 +197,26 @@ def of_links(
         if found is None or np.isnan(found).all():
             return None
         left, right = table["left_subject"].to_numpy(), second(rows, cell, table)
-        return SampleScores(found, left, cell.people_of, right, cell.repeat, rows.repeats_of(cell))
+        scores = SampleScores(found, left, cell.people_of, right, cell.repeat, rows.repeats_of(cell))
+        pulled = None if pulls is None else pulls(rows, cell, table)
+        return scores if pulled is None else _with_pulls(scores, pulled, table["right_subject"].to_numpy())
 
     return of
+
+
+def _with_pulls(scores: SampleScores, pulls: Floats, right: NDArray[Any]) -> SampleScores:
+    """Return scores with the pulls of the same first people and of the second people ``right``. If these are others
+    than those of the scores, the pulls are samples of their own behind the scores."""
+    assert scores.others is not None, "a link has two people"
+    if np.array_equal(scores.others, right):
+        return replace(scores, pulls=pulls)
+    return replace(
+        scores,
+        values=np.append(scores.values, np.full(len(pulls), np.nan)),
+        people=np.append(scores.people, scores.people),
+        others=np.append(scores.others, right),
+        pulls=np.append(np.zeros(len(pulls)), pulls),
+    )
 
 
 def right_people(rows: Rows, cell: CellRow, table: pd.DataFrame) -> NDArray[Any]:

@@ -45,9 +45,10 @@ def bundle(run: str, file: Path | None, out: Path) -> None:
     """
     from bench.store.bundles import bundle_sha256, open_bundle, require_bundle_file, write_bundle
     from bench.store.reading import RunResults
-    from bench.store.run_folders import find_run, require_output_file
+    from bench.store.reference import find_run_to_read
+    from bench.store.run_folders import require_output_file
 
-    folder = find_run(run, options.folders(out).results)
+    folder = find_run_to_read(run, options.folders(out).results)
     record = RunResults(folder).run
     file = require_output_file(file or Path(f"{record.suite.name}-{(record.digest or 'run')[:8]}.zip"), option="-o")
     require_bundle_file(file)

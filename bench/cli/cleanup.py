@@ -158,7 +158,8 @@ def runs_ls(out: Path, as_json: bool) -> None:
 def runs_show(run: str, as_json: bool, out: Path) -> None:
     """Show the record of RUN: its command, suite, versions, machine, data and weights, counts, and failures.
 
-    RUN is a run folder, or a suite's name for its latest run. With --json, the whole record.
+    RUN is a run folder, a suite's name for its latest run, or the version of a suite for its reference run. With
+    --json, the whole record.
 
     \b
     Examples:
@@ -167,11 +168,11 @@ def runs_show(run: str, as_json: bool, out: Path) -> None:
     """
     from bench.cli import cleanup_output
     from bench.runs import cleanup
-    from bench.store.run_folders import find_run
+    from bench.store.reference import find_run_to_read
     from bench.store.run_record import salvage_record
 
     results = options.folders(out).results
-    folder = find_run(run, results)
+    folder = find_run_to_read(run, results)
     record = salvage_record(folder)
     cleanup_output.show_run(cleanup.run_of(folder), record, cleanup.failures(folder), as_json=as_json)
 

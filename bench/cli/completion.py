@@ -76,10 +76,10 @@ def runs(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Co
 def cells(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Offer the ids of the cells of the run that the preceding argument RUN names."""
     from bench.store.reading import RunResults
-    from bench.store.run_folders import find_run
+    from bench.store.reference import find_run_to_read
 
     try:
-        rows = RunResults(find_run(ctx.params["run"], (ctx.params.get("out") or Path()) / "results")).cells
+        rows = RunResults(find_run_to_read(ctx.params["run"], (ctx.params.get("out") or Path()) / "results")).cells
     except (BenchError, LookupError, TypeError):
         return []
     columns = zip(rows["cell"], rows["defense"], rows["attack"], rows["evaluated"], strict=True)

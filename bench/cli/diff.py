@@ -30,7 +30,9 @@ from bench.cli.terminal import say, say_json
 )
 @options.out
 def diff(run_a: str, run_b: str, as_json: bool, page: Path | None, fail_on_regression: bool, out: Path) -> None:
-    """Compare two runs: RUN_B against RUN_A (run folders, or names of suites for their latest runs).
+    """Compare two runs: RUN_B against RUN_A.
+
+    A run is a run folder, a suite's name for its latest run, or the version of a suite for its reference run.
 
     One metric for each question (utility, leakage, appearance, attributes) is tested for each defense and attack, and
     every test says which difference it could have seen. All other metrics are shown as details, cell by cell.
@@ -43,12 +45,13 @@ def diff(run_a: str, run_b: str, as_json: bool, page: Path | None, fail_on_regre
     """
     from bench.analysis.compare import diff as compare
     from bench.runs.snapshot import results_of
-    from bench.store.run_folders import find_run, require_output_file
+    from bench.store.reference import find_run_to_read
+    from bench.store.run_folders import require_output_file
 
     if page is not None:
         page = require_output_file(page, option="--html")
     results = options.folders(out).results
-    folders = [find_run(run, results) for run in (run_a, run_b)]
+    folders = [find_run_to_read(run, results) for run in (run_a, run_b)]
     with contextlib.ExitStack() as opened:
         before, after = (opened.enter_context(results_of(folder)) for folder in folders)
         found = compare(before, after)

@@ -49,10 +49,10 @@ def _open_results(runs: Sequence[str], results: Path) -> Iterator[RunResults]:
     from bench.runs.beside_reference import with_reference
     from bench.runs.combine import join, require_different
     from bench.runs.snapshot import results_of
-    from bench.store.run_folders import find_run
+    from bench.store.reference import find_run_to_read
     from bench.store.several_runs import Joined
 
-    folders = [find_run(run, results) for run in runs]
+    folders = [find_run_to_read(run, results) for run in runs]
     require_different(folders)
     with contextlib.ExitStack() as stack:
         found = [stack.enter_context(results_of(folder)) for folder in folders]
@@ -74,7 +74,9 @@ def _open_results(runs: Sequence[str], results: Path) -> Iterator[RunResults]:
 )
 @options.out
 def report(runs: tuple[str, ...], include_faces: bool, file: Path | None, out: Path) -> None:
-    """Render the report of RUN (a run folder, or a suite's name for its latest run), or of several on one page.
+    """Render the report of RUN, or of several on one page.
+
+    RUN is a run folder, a suite's name for its latest run, or the version of a suite for its reference run.
 
     The report of a run that has not ended shows the results so far, and what is missing. The report of several runs
     combines equal experiments, keeps others apart and gives the reason (docs/comparing.md).
@@ -100,11 +102,15 @@ def report(runs: tuple[str, ...], include_faces: bool, file: Path | None, out: P
 def _page_path(results: RunResults, folders: Folders) -> Path:
     """Return the path of the report of one run or of several.
 
-    The folder of several runs is named after their suites, joined by ``+``; runs of the same suite are told apart by
-    the names of their run folders.
+    The folder of a reference run is named after its version, so that its report replaces none of a run of the suite.
+    That of several runs is named after their suites, joined by ``+``; runs of the same suite are told apart by the
+    names of their run folders.
     """
     from bench.runs.beside_reference import BesideReference
+    from bench.store.reference import is_reference
 
+    if len(results.runs) == 1 and is_reference(results):
+        return inside(folders.reports, child(folders.reports, results.folder.name, "index.html"))
     if len(results.runs) == 1 or isinstance(results, BesideReference):
         return folders.page(results.run, results.folder)
     suites = [run.run.suite.name for run in results.runs]
@@ -164,11 +170,12 @@ def export(
 ) -> None:
     """Export a table, the per-sample rows or a figure of RUN, for a paper or for your own analysis.
 
-    Several runs are combined as in `bench report`; stderr lists what is kept apart.
+    RUN is that of `bench report`. Several runs are combined as there; stderr lists what is kept apart.
 
     \b
     Examples:
       bench export paper --table VII --format latex
+      bench export standard-1 --table verdict        # of the reference run
       bench export paper --rows verification -o verification.parquet
       bench export paper --rows verification --cell 4f0c -o cell.csv
       bench export paper --figure 8 -o figure8.pdf
@@ -238,7 +245,8 @@ def _export(results: RunResults, kind: str, name: str, fmt: str, file: Path | No
 def claims(run: str, fmt: str, as_json: bool, out: Path) -> None:
     """Check the claims of the suite of RUN against its rows.
 
-    RUN is a run folder, or a suite's name for its latest run. A claim that was not measured is no failure.
+    RUN is a run folder, a suite's name for its latest run, or the version of a suite for its reference run. A claim
+    that was not measured is no failure.
 
     \b
     Examples:
@@ -276,12 +284,14 @@ def status(run: str | None, as_json: bool, watch: bool, out: Path) -> None:
     """
     from bench.cli import progress
     from bench.runs.status import Watch, runs_at
-    from bench.store.run_folders import find_run
+    from bench.store.reference import find_run_to_read
 
     if watch and as_json:
         raise click.UsageError("--watch is for people: call --json as often as you need it")
     results = options.folders(out).results
-    watches = [Watch(folder) for folder in ([find_run(run, results)] if run else runs_at(results, options.note))]
+    watches = [
+        Watch(folder) for folder in ([find_run_to_read(run, results)] if run else runs_at(results, options.note))
+    ]
     if watch:
         progress.watch_status(watches)
     else:
@@ -319,9 +329,9 @@ def explain(run: str, cell: tuple[str, ...], as_json: bool, out: Path) -> None:
     from bench.runs.explain import explain as explain_cell
     from bench.runs.explain import find_cell
     from bench.runs.snapshot import cache_of, results_of
-    from bench.store.run_folders import find_run
+    from bench.store.reference import find_run_to_read
 
-    folder = find_run(run, options.folders(out).results)
+    folder = find_run_to_read(run, options.folders(out).results)
     with results_of(folder) as results:
         cache = cache_of(folder, results.run)
         show_cell(explain_cell(results, find_cell(results, cell), folder, cache), as_json=as_json)

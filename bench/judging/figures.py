@@ -35,7 +35,7 @@ class Share:
     n: int
     people: int
     interval: tuple[float, float] | None
-    effective: float
+    effective: int
 
     @property
     def count(self) -> int:

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from bench.core.errors import StorageError
 from bench.core.files import require_no_link
-from bench.core.paths import child
+from bench.core.paths import child, is_file_name
+from bench.store.run_folders import find_run
 from bench.store.run_record import RECORD, RunRecord
 
 if TYPE_CHECKING:
@@ -43,6 +44,24 @@ def find_reference(version: str | None) -> RunResults | None:
             _require_reference(results.run, version, found)
             return results
     return None
+
+
+def is_reference(results: RunResults) -> bool:
+    """Return True if a run is the reference run of the version of its suite."""
+    found = find_reference(results.run.suite.version)
+    return found is not None and found.folder.resolve() == results.folder.resolve()
+
+
+def find_run_to_read(run: str, results: Path) -> Path:
+    """Return the run folder that the argument ``RUN`` means in a command that changes nothing there: what `find_run`
+    returns, or else the reference run of the version of a suite. Raises `StorageError` if neither exists."""
+    try:
+        return find_run(run, results)
+    except StorageError:
+        reference = find_reference(run) if is_file_name(run) else None
+        if reference is None:
+            raise
+        return reference.folder
 
 
 def _require_run(folder: Path, version: str) -> None:

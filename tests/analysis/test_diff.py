@@ -389,6 +389,24 @@ def test_samples_without_a_finite_value_are_left_out() -> None:
     assert found.value == pytest.approx(4 / 3)
 
 
+def test_samples_that_pull_both_means_add_to_the_error_of_the_difference() -> None:
+    """The samples 3 to 5 have no score; one of them pulls the later mean by .1 and another one by -.1. A sample with a
+    score in one run only is left out with its pull."""
+    people, at = np.arange(7), (np.arange(7), np.arange(7))
+    before = SampleScores(np.array([0.5, 0.6, 0.7, *[np.nan] * 3, 0.5]), people, pulls=np.zeros(7))
+    pulls = np.array([0, 0, 0, 0.1, -0.1, 0, 0.3])
+    after = SampleScores(np.array([0.6, 0.6, 0.9, *[np.nan] * 4]), people, pulls=pulls)
+    found = difference(before, after, at, share=False)
+    alone = difference(replace(before, pulls=None), replace(after, pulls=None), at, share=False)
+    assert found is not None
+    assert alone is not None
+    assert (found.value, found.n, found.people, found.left_out, found.changes) == (pytest.approx(0.1), 3, 3, 1, 2)
+    assert (alone.value, alone.n, alone.people, alone.left_out) == (found.value, 3, 3, 1)
+    assert found.error is not None
+    assert alone.error is not None
+    assert found.error**2 == pytest.approx(alone.error**2 + 0.02 * 3 / 2, rel=0.2)
+
+
 def test_the_interval_of_many_people_is_that_of_a_t_test() -> None:
     people, at = np.arange(300), (np.arange(300), np.arange(300))
     sides = SampleScores(RNG.normal(0, 1, 300), people), SampleScores(RNG.normal(0.5, 1, 300), people)

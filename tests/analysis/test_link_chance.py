@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,10 @@ from fake_run import LINKAGE, rewritten
 from support import benchmark
 
 from bench.analysis.link_chance import chance_pairs, in_words
-from bench.analysis.measures import measure
+from bench.analysis.measures import METRICS, measure
+from bench.analysis.pooling import Pool
 from bench.analysis.rows import Rows
+from bench.analysis.sample_values import OperatingPoint
 from bench.analysis.tables.linkage import linkage_tables
 from bench.analysis.tables.recommendation import recommend
 from bench.analysis.tables.tried_attacks import tried_attacks
@@ -151,6 +154,68 @@ def test_rarely_shared_groups_are_named_as_what_links_may_rest_on(tmp_path: Path
     assert in_words(rows, [cell]) == (
         "Chance: two people of the same gender (40 pairs), of any age, on which links may rest."
     )
+
+
+def test_the_area_under_the_curve_has_delongs_error() -> None:
+    """Three pairs of one person and four of two people, none of whom occurs twice: the variance of the mean is the sum
+    of those of both sides, before the correction for few people."""
+    links = benchmark("simulated_links")
+    number = np.arange(7)
+    same = number < 3
+    rows = {"left_subject": number, "right_subject": np.where(same, number, number + 7), "same": same}
+    table = links.with_areas(pd.DataFrame(rows | {"score": [1.0, 3.0, 3.0, 0.0, 1.0, 2.0, 4.0]}))
+    scores = links.scores_of("link-auc", table)
+    assert scores.values[:3].tolist() == [0.375, 0.75, 0.75]
+    pulls = (np.array([1.0, 5 / 6, 2 / 3, 0.0]) - 0.625) / 4
+    np.testing.assert_allclose(scores.pulls, [0, 0, 0, *pulls])
+    pool = Pool([scores])
+    pairs, _, counts = pool.per_pair()
+    found = pool.estimate(share=False)
+    both = np.append((scores.values[:3] - 0.625) / 3, pulls)
+    assert (found.mean, pool.n, pool.people, len(pool.contributors)) == (0.625, 3, ["set/0", "set/1", "set/2"], 11)
+    assert found.error**2 == pytest.approx((both**2).sum() / pairs.correction(counts).bias)
+    low, high = found.interval()
+    assert 0 <= low < 0.625 < high <= 1
+    alone = Pool([replace(scores, pulls=None)]).estimate(share=False)
+    assert alone.error < found.error
+
+
+def test_the_pulls_of_chance_are_samples_of_their_own_where_partners_are_other_people(tmp_path: Path) -> None:
+    rows = linked_run(tmp_path, by_gender)
+    rows = Rows(rewritten(rows.results, links=paired))
+    cell = next(c for c in rows.cells if c.outputs == "links" and c.defense == "A")
+    scores = METRICS["link-auc-chance"].scores(rows, cell, OperatingPoint())
+    assert scores is not None
+    assert scores.pulls is not None
+    assert (len(scores.values), len(scores.pulls), int(np.isfinite(scores.values).sum())) == (320, 320, 120)
+    assert not scores.pulls[:PAIRS].any()
+    assert scores.pulls[PAIRS:].any()
+    assert scores.pulls.sum() == pytest.approx(0)
+    assert scores.others is not None
+    assert scores.others[PAIRS:].tolist() == rows.links_of(cell)["right_subject"].tolist()
+
+
+def test_pairs_of_two_people_that_alone_differ_make_an_interval(tmp_path: Path) -> None:
+    """Every pair of one person scores above the same half of the others."""
+    rows = linked_run(tmp_path, by_gender)
+    cells = [c for c in rows.cells if c.outputs == "links" and c.defense == "A"]
+    found = measure(rows, cells, "link-auc")
+    assert (found.value, found.n, found.people, found.interval) == (0.75, 160, 80, "clustered")
+    assert found.low is not None
+    assert found.high is not None
+    assert 0.6 < found.low < 0.75 < found.high < 0.9
+
+
+@pytest.mark.parametrize("method", ["one cell", "area of chance", "difference", "not beyond chance"])
+def test_simulated_areas_of_links_are_covered(method: str) -> None:
+    """A short form of ``make statistics``."""
+    areas = benchmark("link_areas")
+    of = (0.5,) if method == "not beyond chance" else (0.5, 0.95)
+    for again in (False, True):
+        scene = areas.Scene(method=method, again=again)
+        assert all(areas.coverage(scene, area, 208, 150) >= 0.9 for area in of), scene.label
+    alone = areas.Scene(method="one cell, from pairs of one person alone")
+    assert areas.coverage(alone, 0.5, 208, 150) < 0.9
 
 
 def test_simulated_false_alarms_and_power_of_links() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from channels_run import A, B
+from channels_run import BREAK, A, B
 from fake_run import ABUSE, HOSTILE, FakeRun, rewritten, write_fake_run
 from site_runs import A_LEAKS, VERSION, first_run, hostile_defense, second_run, site_run, source
 
@@ -112,6 +112,25 @@ def test_the_numbers_are_those_of_the_report(runs: list[Source]) -> None:
     alone = only(boards(runs[:1]))
     assert alone.found.best is not None
     assert alone.ranked[0].entry.leakage == recommend(runs[0].rows).protections[0].leakage
+
+
+def test_the_interval_of_a_worst_case_is_that_of_the_maximum_for_controls_and_older_measurements_too(
+    tmp_path: Path,
+) -> None:
+    leaks = {(name, attack): 0.5 for name in ("A", "Break") for attack in ("abuse", "linkage")}
+    old = source(site_run(tmp_path / "old", leaks, (BREAK, A)))
+    new = source(site_run(tmp_path / "new", leaks, (A,), finished="2026-06-01T00:00:00+00:00"))
+    goal = only(boards([old, new]))
+    control = next(one for one in goal.controls if one.control == "learnable")
+    (ranked,), (older,) = goal.ranked, goal.unranked
+    for one in (control, older, ranked):
+        assert one.entry.leakage.interval == "drawn", one.name
+        assert one.entry.leakage.note == "the worst of 3 attacks, chosen again in each draw"
+        single = one.entry.attacks[0].measurement
+        assert one.entry.leakage.value == single.value
+        assert one.entry.leakage.low is not None
+        assert single.low is not None
+        assert one.entry.leakage.low > single.low
 
 
 def test_other_versions_and_suites_without_one_stand_apart(tmp_path: Path, runs: list[Source]) -> None:

@@ -9,16 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from fake_run import FakeRun, write_fake_run
+from support import in_process as bench
 
 from bench.analysis.claim_results import claims_of, judge
 from bench.analysis.rows import Rows
+from bench.cli import main
 from bench.core.errors import StorageError
 from bench.registry.discovery import Registry
 from bench.report.page import several_runs
 from bench.runs.beside_reference import BesideReference, changed_since, with_reference
 from bench.store.reading import RunResults
-from bench.store.reference import find_reference
+from bench.store.reference import find_reference, find_run_to_read, is_reference
 from bench.store.run_record import ComponentRecord, OriginRecord, RunRecord, SuiteRecord, write_record
 
 SUITE = SuiteRecord(name="hard", raw={"suite": {"name": "hard", "version": "hard-1"}})
@@ -140,6 +143,41 @@ def test_claims_may_be_about_rows_of_the_reference_run(
     assert [v.outcome for v in several_runs.judge(Rows(found))] == [verdict.outcome]
     (alone,) = judge(Rows(RunResults(own.folder)), claims_of(RunResults(own.folder)))
     assert alone.outcome == "not measured"
+
+
+# ---- by its version --------------------------------------------------------------------------------------------------
+
+
+def test_a_run_of_this_name_comes_before_the_reference_run(reference: RunResults, tmp_path: Path) -> None:
+    assert find_run_to_read("hard-1", tmp_path / "results") == reference.folder
+    assert find_run_to_read(str(reference.folder), tmp_path / "results") == reference.folder
+    own = versioned(tmp_path / "results" / "hard-1" / "20260101-000000-aa", [("Mine", "noise", False)])
+    assert find_run_to_read("hard-1", tmp_path / "results") == own.folder
+    assert is_reference(reference)
+    assert not is_reference(own)
+    with pytest.raises(StorageError, match="hard-9: expected a run folder or the name of a suite"):
+        find_run_to_read("hard-9", tmp_path / "results")
+
+
+def test_commands_that_read_a_run_find_it_from_an_empty_folder(reference: RunResults, tmp_path: Path) -> None:
+    place = tmp_path / "empty"
+    cell = reference.cells["cell"].iloc[0]
+    for command in (
+        ("export", "hard-1", "--rows", "verification", "-o", place / "rows.csv"),
+        ("report", "hard-1"),
+        ("claims", "hard-1"),
+        ("status", "hard-1"),
+        ("explain", "hard-1", cell),
+        ("runs", "show", "hard-1"),
+        ("diff", "hard-1", "hard-1"),
+    ):
+        found = bench(*command, "--out", place)
+        assert found.exit_code == 0, (command, found.output)
+    assert (place / "rows.csv").is_file()
+    assert (place / "reports" / "hard-1" / "index.html").is_file()
+    gone = CliRunner().invoke(main, ["runs", "rm", "hard-1", "--out", str(place)])
+    assert gone.exit_code != 0
+    assert reference.folder.is_dir()
 
 
 # ---- what lies in the place of a reference run -----------------------------------------------------------------------

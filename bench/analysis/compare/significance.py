@@ -157,32 +157,30 @@ def in_common(
         return CommonScores(before=before, after=after, paired=False, left_out=0, same=False)
     finite = [int(np.isfinite(side.values).sum()) for side in (before, after)]
     whole = len(left) == max(len(before.values), len(after.values))
-    before, after = _of(before, left), _of(after, right)
+    before, after = before.at(left), after.at(right)
     same = whole and np.array_equal(before.values, after.values, equal_nan=True)
-    known = np.flatnonzero(np.isfinite(before.values) & np.isfinite(after.values))
+    known, of_after = np.isfinite(before.values), np.isfinite(after.values)
+    both = known & of_after
+    # Samples without a score in either run may pull the means.
+    kept = both if before.pulls is None else known == of_after
     # A sample shows the same person in both runs, even if the runs number people differently.
-    before = _of(before, known)
-    after = replace(before, values=after.values[known])
-    return CommonScores(before=before, after=after, paired=True, left_out=sum(finite) - 2 * len(known), same=same)
+    before, after = before.at(kept), after.at(kept)
+    after = replace(before, values=after.values, pulls=after.pulls)
+    return CommonScores(before=before, after=after, paired=True, left_out=sum(finite) - 2 * int(both.sum()), same=same)
 
 
 def of_one_run(scores: SampleScores) -> CommonScores:
     """Return the scores of samples that only one of the runs has: none is compared, and all are left out."""
-    nobody = _of(scores, np.zeros(0, np.int64))
+    nobody = scores.at(np.zeros(0, np.int64))
     finite = int(np.isfinite(scores.values).sum())
     return CommonScores(before=nobody, after=nobody, paired=True, left_out=finite, same=False)
-
-
-def _of(part: SampleScores, at: NDArray[np.int64]) -> SampleScores:
-    others = None if part.others is None else part.others[at]
-    return replace(part, values=part.values[at], people=part.people[at], others=others)
 
 
 def _differing(before: Pool, after: Pool) -> int:
     """Return how many independent changes a difference consists of: the number of pairs of people whose sum of scores
     differs, or that of their people, whichever is smaller. Both pools are about the same pairs of people."""
-    (pairs, first, _), (_, second, _) = before.per_pair(), after.per_pair()
-    changed = (np.abs(second - first) > 0).astype(np.float64)
+    (pairs, first, counts), (_, second, _) = before.per_pair(), after.per_pair()
+    changed = ((np.abs(second - first) > 0) & (counts > 0)).astype(np.float64)
     return min(int(changed.sum()), int((pairs.per_person(changed) > 0).sum()))
 
 

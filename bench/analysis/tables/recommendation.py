@@ -136,6 +136,11 @@ def compare(
     )
 
 
+def by_itself(made: Assessment) -> AssessedDefense:
+    """Return a defense that is compared with no other, with the interval of its leakage that `compare` gives."""
+    return _with_interval(made.entry, draw([made.utility], [made.matched]), 0)
+
+
 def _sends(entry: AssessedDefense) -> bool:
     """Whether the client sends a representation of the defense's own."""
     return entry.upload == "a representation"

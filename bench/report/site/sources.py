@@ -13,16 +13,13 @@ import pandas as pd
 
 from bench.analysis.cells import CellRow
 from bench.analysis.rows import Rows
-from bench.core.errors import StorageError
 from bench.core.packages import DISTRIBUTION
-from bench.core.paths import is_file_name
 from bench.runs.combine import require_different
 from bench.runs.snapshot import results_of
 from bench.store.bundles import bundle_sha256, open_bundle
 from bench.store.public_runs import hide_paths, public_record
 from bench.store.reading import RunResults
-from bench.store.reference import find_reference
-from bench.store.run_folders import find_run
+from bench.store.reference import find_reference, find_run_to_read, is_reference
 from bench.store.run_record import RunRecord
 from bench.store.verifications import Verification, read_verification
 from bench.suite.from_reference import same_questions
@@ -120,13 +117,10 @@ def _open(argument: str, results: Path, stack: contextlib.ExitStack) -> Source:
     path = Path(argument)
     if path.suffix.lower() == _BUNDLE and path.is_file():
         return _bundle(path, stack)
-    try:
-        folder = find_run(argument, results)
-    except StorageError:
-        if reference := _reference_named(argument):
-            return reference
-        raise
+    folder = find_run_to_read(argument, results)
     run = PublishedResults(stack.enter_context(results_of(folder)).folder)
+    if is_reference(run):
+        return _as_reference(RunResults(folder))
     return Source(name="/".join(run.folder.parts[-2:]), results=run, kind="run")
 
 
@@ -140,12 +134,6 @@ def _bundle(path: Path, stack: contextlib.ExitStack) -> Source:
         sha256=bundle_sha256(path),
         verification=read_verification(path),
     )
-
-
-def _reference_named(version: str) -> Source | None:
-    """Return the reference run of a version of a suite; None if bench has none of this name."""
-    found = find_reference(version) if is_file_name(version) else None
-    return None if found is None else _as_reference(found)
 
 
 def _as_reference(results: RunResults) -> Source:

@@ -15,7 +15,7 @@ from bench.analysis.cells import CellRow
 from bench.analysis.table_model import Measurement, TableMetric
 from bench.analysis.tables.assessed_defense import LEAKAGE, AssessedDefense, Assessment
 from bench.analysis.tables.goals import CONTROLS, PURPOSES, Purpose, purpose_of
-from bench.analysis.tables.recommendation import Recommendation, assessments, compare
+from bench.analysis.tables.recommendation import Recommendation, assessments, by_itself, compare
 from bench.analysis.tables.self_checks import control_settings
 from bench.analysis.tables.tried_attacks import CHANNEL_NAMES, Attacker, TriedAttack, names_of
 from bench.analysis.tables.verdict_table import OF_CHANNEL
@@ -305,7 +305,7 @@ def _controls(goal: Goal, purpose: Purpose, sources: Sequence[Source]) -> Iterat
 
 def _compared(found: Recommendation, one: _Candidate) -> AssessedDefense:
     """Return a control as it was compared, if it was: the upload without protection is."""
-    return (found.reference or one.made.entry) if one.cell.clean else one.made.entry
+    return found.reference if found.reference is not None and one.cell.clean else by_itself(one.made)
 
 
 def _standing(
@@ -373,10 +373,10 @@ def _superseded(board: str, found: Recommendation, one: _Candidate, newest: Sequ
     """Return the standing of a defense that another run measured as well, whose measurement counts."""
     other = next(c for c in newest if c.key == one.key)
     why = "it is newer" if other.source.trusted == one.source.trusted else "it was verified or made here"
-    made = _standing(board, found, one.made.entry, one, judged=False)
+    made = _standing(board, found, by_itself(one.made), one, judged=False)
     reason = f"the same defense with the same parameters was measured in {other.source.name}, which counts: {why}"
-    name = f"{one.made.entry.name} ({one.source.name})"
-    return replace(made, entry=replace(one.made.entry, name=name), reasons=[reason])
+    name = f"{made.name} ({one.source.name})"
+    return replace(made, entry=replace(made.entry, name=name), reasons=[reason])
 
 
 def _by_channel(found: Sequence[Standing]) -> Mapping[Channel, Mapping[Attacker, str]]:
