@@ -155,7 +155,7 @@ def _requested(plan: Plan) -> Iterator[str]:
 def _purposes(plan: Plan) -> Iterator[str]:
     """Yield the goals of the defenses of a plan with what is declared besides: the side of pairs that they protect,
     surrogate models, a recogniser of their own, a formal guarantee. Nothing for the usual declarations alone."""
-    from bench.analysis.tables.goals import SIDES, bound_in_words, goal_in_words
+    from bench.analysis.tables.goals import SIDES, bound_in_words, declared_bound, goal_in_words
 
     own = {cell.defense.label for cell in plan.cells if cell.evaluated and cell.evaluated.kind == "defense"}
     found: dict[Goal, dict[str, None]] = {}
@@ -164,7 +164,7 @@ def _purposes(plan: Plan) -> Iterator[str]:
         about = [SIDES[cell.protects]] if cell.protects != "probe" else []
         about += [f"surrogates {', '.join(m.label for m in cell.surrogates)}"] if cell.surrogates else []
         about += ["recogniser of its own"] if cell.defense.label in own else []
-        about += [bound_in_words(cell.bound)] if cell.bound else []
+        about += [bound_in_words(declared_bound(cell.bound))] if cell.bound else []
         declared |= bool(about) or cell.goal != "recognition"
         found.setdefault(cell.goal, {})[cell.defense.label + (f" ({'; '.join(about)})" if about else "")] = None
     for goal, defenses in found.items() if declared else ():

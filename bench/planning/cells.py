@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import itertools
-import json
-import math
 from collections.abc import Iterator
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 from bench.api.defense import Defense
 from bench.api.hookspecs import Attack, Model
-from bench.api.types import Bound
 from bench.core.content_keys import digest_of, joined_digest
-from bench.core.domain import Cell, Component
+from bench.core.domain import Cell, Component, Side
 from bench.core.errors import PluginError, error_text
 from bench.core.memoize import remembered
+from bench.planning import bounds
 from bench.planning.cell_stages import CellStages
 from bench.planning.defense_reasons import DefenseReasons
 from bench.planning.graph import Graph
@@ -152,7 +150,7 @@ class ExperimentPlanner:
             surrogates=client.surrogates,
             goal=instance.goal,
             protects=client.side,
-            bound=self.bound(defense),
+            bound=self.bound(defense, attack, client.side),
             control=instance.control,
             splits=splits,
             outputs=adversary.outputs,
@@ -201,17 +199,12 @@ class ExperimentPlanner:
         return "images" if self.instances.sends_pictures(defense) else "a representation"
 
     @remembered
-    def bound(self, defense: Component) -> str | None:
-        """Return the formal guarantee of a defense as JSON; None if it gives none."""
-        try:
-            found = self.instances.of(defense).bound()
-        except Exception as error:
-            raise PluginError(f"defense {defense.label}: bound() failed with {error_text(error)}") from error
-        if found is not None and not isinstance(found, Bound):
-            raise PluginError(f"defense {defense.label}: bound() must return bench.Bound, got {type(found).__name__}")
-        if found is not None and (wrong := _wrong_bound(found)):
-            raise PluginError(f"defense {defense.label}: bound(): expected {wrong}")
-        return None if found is None else json.dumps(vars(found))
+    def bound(self, defense: Component, attack: Component, side: Side) -> str | None:
+        """Return the formal guarantee of all that an attack receives of a face, as JSON; None if there is none."""
+        found = bounds.declared(self.instances.of(defense), defense.label)
+        if found is None:
+            return None
+        return bounds.recorded(found, bounds.received(found, self.instances.of(attack.via or attack), side))
 
     @remembered
     def uploaded_splits(self, authorised: tuple[Component, ...], *, skipped: bool) -> tuple[str, ...]:
@@ -469,16 +462,3 @@ class ExperimentPlanner:
 
 def _size(size: tuple[int, int]) -> str:
     return "x".join(map(str, size))
-
-
-def _wrong_bound(bound: Bound) -> str | None:
-    """Return what was expected of a formal guarantee and what was found; None if it can be recorded."""
-    if not isinstance(bound.words, str) or not bound.words.strip():
-        return f"a sentence as words, got {bound.words!r}"
-    numbers: dict[str, object] = {"epsilon": bound.epsilon, "k": bound.k}
-    for name, value in numbers.items():
-        least = 0 if name == "epsilon" else 1  # What shows nothing of the face has an epsilon of 0.
-        known = isinstance(value, int | float) and not isinstance(value, bool)
-        if value is not None and not (known and least <= cast(float, value) < math.inf):
-            return f"a finite number of at least {least} as {name}, got {value!r}"
-    return None

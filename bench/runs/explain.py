@@ -319,8 +319,10 @@ _COMPONENT_ROLES: Mapping[str, str] = {
 }
 
 
-def _components(components: Iterable[Row], run: RunRecord) -> Iterable[ExplainedComponent]:
-    """Yield the components of a cell with the names of their roles, and with the notes in the record of the run."""
+def _components(components: Sequence[Row], run: RunRecord) -> Iterable[ExplainedComponent]:
+    """Yield the components of a cell with the names of their roles, and with the notes in the record of the run. Of the
+    notes about an attack, those that name another defense are left out; older runs name none."""
+    names = _named_in_notes(components, run)
     for one in components:
         same = [c for c in run.components if (c.kind, c.label) == (one.get("kind"), one["label"])]
         origin = one.get("origin") or {}
@@ -333,8 +335,30 @@ def _components(components: Iterable[Row], run: RunRecord) -> Iterable[Explained
             passed=one.get("passed") or {},
             instead_of=one.get("instead_of"),
             because=one.get("because"),
-            notes=tuple(dict.fromkeys(note for component in same for note in component.notes)),
+            notes=tuple(
+                dict.fromkeys(
+                    note
+                    for component in same
+                    for note in component.notes
+                    if component.kind != "attack" or _is_about(note, names)
+                )
+            ),
         )
+
+
+def _named_in_notes(components: Sequence[Row], run: RunRecord) -> Mapping[str, bool]:
+    """Return for each defense of a run how a note about an attack that met it begins, and whether it is that of a
+    cell, perhaps under another label."""
+    own = [(one["name"], one.get("params") or {}) for one in components if one["role"] == "defense"]
+    labels = [one["label"] for one in components if one["role"] == "defense"]
+    defenses = (c for c in run.components if c.kind == "defense")
+    return {f"{c.label}: ": c.label in labels or (c.name, dict(c.params)) in own for c in defenses}
+
+
+def _is_about(note: str, names: Mapping[str, bool]) -> bool:
+    """Return False for a note that names another defense than that of the cell."""
+    named = [own for name, own in names.items() if note.startswith(name)]
+    return any(named) or not named
 
 
 def _commands(folder: Path, run: RunRecord, cell: Row) -> dict[str, str]:

@@ -231,8 +231,11 @@ _NOTICED_BY: Mapping[StageKind, ComponentRole] = {
 Noticed = dict[str, dict[str, None]]  # The notes of stages, by the digest of the component that they are about.
 
 
-def noticed_by(stages: Iterable[Stage], cache: Cache) -> Noticed:
-    """Return the notes of stages whose artifacts exist."""
+def noticed_by(plan: Plan, stages: Iterable[Stage], cache: Cache) -> Noticed:
+    """Return the notes of stages of a plan whose artifacts exist.
+
+    An attack meets several defenses, so that a note about it begins with the label of the defense that it met.
+    """
     found: Noticed = {}
     for stage in stages:
         role = _NOTICED_BY.get(stage.kind)
@@ -240,9 +243,19 @@ def noticed_by(stages: Iterable[Stage], cache: Cache) -> Noticed:
         if role is not None and manifest is not None and manifest.get("notes"):
             # An attack embeds with a model that it did not make, and the recogniser of a defense without a model.
             by = stage.components.get("attack") or stage.components.get(role) or stage.components.get("defense", ())
+            met = _defense_behind(stage, plan) if "attack" in stage.components else None
+            notes = [f"{met.label}: {note}" if met else str(note) for note in manifest["notes"]]
             for component in by:
-                found.setdefault(digest_of(component), {}).update(dict.fromkeys(map(str, manifest["notes"])))
+                found.setdefault(digest_of(component), {}).update(dict.fromkeys(notes))
     return found
+
+
+def _defense_behind(stage: Stage, plan: Plan) -> Component | None:
+    """Return the defense of a stage, or of what the stage reads; None if all that it reads is unprotected."""
+    if own := stage.components.get("defense"):
+        return own[0]
+    inputs = (plan.stages[key] for key in stage.inputs.values() if key in plan.stages)
+    return next(filter(None, (_defense_behind(one, plan) for one in inputs)), None)
 
 
 def with_notes(record: RunRecord, plan: Plan, noticed: Noticed) -> RunRecord:

@@ -104,6 +104,13 @@ def bound_in_words(bound: str) -> str:
     return f"{words} ({', '.join(numbers)})" if numbers else words
 
 
+def declared_bound(bound: str) -> str:
+    """Return the formal guarantee that a defense declares of one upload, out of that of all that an attack received:
+    both are JSON."""
+    found = json.loads(bound)
+    return json.dumps(found.get("declared", found))
+
+
 _FEW_RECOGNISED = Bar(metric=UNAUTHORISED, limit=0.20, text="at most 20 %", of="leaked")
 _LIKENESS = replace(SSIM, label="SSIM to the original", better="higher")
 PURPOSES: Mapping[Goal, Purpose] = {

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from bench.analysis.cells import CellRow
 from bench.analysis.rows import Rows
-from bench.analysis.tables.goals import SIDES, bound_in_words, goal_in_words
+from bench.analysis.tables.goals import SIDES, bound_in_words, declared_bound, goal_in_words
 from bench.core.people import LEARNT_FROM, part_of
 from bench.core.text import plural
 from bench.store.run_record import AttackDeclaration, ComponentRecord, DefenseDeclaration
@@ -220,7 +220,8 @@ def promise(rows: Rows, cells: Sequence[CellRow]) -> ThreatModelEntry:
         "leaves the client": ", ".join(dict.fromkeys(c.upload for c in cells)),
         "authorises": _authorises(declared) if declared else UNRECORDED,
         "is recognised by": _recognised_by(declared) if declared else UNRECORDED,
-        "formal guarantee": _joined(bound_in_words(c.bound) for c in cells if c.bound) or "none is declared",
+        "formal guarantee": _joined(bound_in_words(declared_bound(c.bound)) for c in cells if c.bound)
+        or "none is declared",
         "must be trusted": declaration("trusts"),
         "does not promise": declaration("not_promised"),
         "same face again": stability(rows, cells),

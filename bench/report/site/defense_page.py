@@ -13,7 +13,7 @@ from bench.analysis.rows import Rows
 from bench.analysis.table_model import Measurement, TableMetric
 from bench.analysis.tables.assessed_defense import AssessedDefense
 from bench.analysis.tables.client_cost import BYTES, FLOPS, LATENCY
-from bench.analysis.tables.goals import bound_in_words
+from bench.analysis.tables.goals import bound_in_words, declared_bound
 from bench.analysis.tables.tried_attacks import TriedAttack
 from bench.analysis.tables.verdict_table import OF_CHANNEL, worst_case
 from bench.core.domain import KNOWLEDGE
@@ -130,7 +130,7 @@ def defense_page(content: Content, one: Standing, strength: Strength) -> Defense
         budgets=[_figure(chart) for chart in budgets],
         faces=examples(one),
         promise=promise(rows, cells),
-        bounds=list(dict.fromkeys(bound_in_words(c.bound) for c in cells if c.bound)),
+        bounds=list(dict.fromkeys(bound_in_words(declared_bound(c.bound)) for c in cells if c.bound)),
         params=params(one.cell.params),
         costs=list(_costs(one)),
         command=command_again(rows, entry),

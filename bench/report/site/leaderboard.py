@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.analysis.table_model import Measurement, TableMetric
-from bench.analysis.tables.goals import bound_in_words
+from bench.analysis.tables.goals import bound_in_words, declared_bound
 from bench.analysis.tables.tried_attacks import Attacker
 from bench.analysis.tables.verdict_table import OF_CHANNEL, worst_case
 from bench.core.domain import Channel
@@ -104,7 +104,7 @@ def _section(content: Content, board: Board, goal: GoalBoard, number: int) -> Bo
 
 
 def _row(content: Content, goal: GoalBoard, one: Standing) -> BoardRow:
-    bounds = dict.fromkeys(c.bound for c in one.source.cells_of(one.cell) if c.bound)
+    bounds = dict.fromkeys(declared_bound(c.bound) for c in one.source.cells_of(one.cell) if c.bound)
     return BoardRow(
         standing=one,
         page=content.page_of(one),

@@ -56,11 +56,20 @@ class Fawkes(FawkesParameters, _Cloak):
     over x', summed over the surrogates, in ``steps`` of about ``rate`` (in units of pixels in [0, 1]). ``rho`` has no
     unit; the paper takes 0.007. The authors' program offers modes for it: low 0.003, mid 0.005 and high 0.008.
 
-    Other than in the paper: at the end the change is scaled down until the 8-bit picture keeps the budget, which the
-    penalty alone does not ensure; each picture has a target of its own, as in the authors' program, where the paper
-    has one per person; pixels are clamped, where the program optimises their inverse hyperbolic tangents with
-    Adadelta. The paper makes 1000 steps with a penalty that it does not print; 100, and the 10^5 of the program, are
-    the defaults here, and ``rate`` is our choice.
+    Features have length 1 here, so that the division by |F(x_T)|, which is that of the program, changes nothing.
+
+    Other than in the paper:
+
+    - features have length 1, so that distances are those of directions, from 0 to 2
+    - the penalty is that of the excess squared, as in the authors' program; the paper prints the excess itself
+    - each picture has a target of its own, as in the program, where the paper has one per person; its picture x_T is
+      the first one, and candidates are compared by the mean of all
+    - pixels are clamped, and Adam moves them, where the program optimises their inverse hyperbolic tangents with
+      Adadelta
+    - the last step counts, where the program keeps the one whose features are nearest to those of the target
+    - at the end the change is scaled down until the 8-bit picture keeps the budget, which the penalty does not ensure
+    - the paper makes 1000 steps with a penalty that it does not print; 100, and the 10^5 of the program, are the
+      defaults here, and ``rate`` is our choice
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset({"surrogates", "targets"})
@@ -122,12 +131,14 @@ class TipIm(TipImParameters, _Cloak):
         |F(x') - F(t)|^2 - |F(x') - F(x)|^2 + gamma * MMD^2(x', x)
 
     is divided by its mean absolute value and added to ``momentum`` times the sum before it; the picture moves by 1.5
-    epsilon / steps along its sign, and stays within ``epsilon`` of x at every pixel (L-infinity, pixels in [0, 1]). Of
-    these candidates, the one is kept with the largest gain |F(x') - F(x)| - min over t of |F(x') - F(t)|, which is the
-    greedy choice of the authors' code. MMD, the term for a natural look, is the maximum mean discrepancy of the two
-    pictures for the sum of 19 Gaussian kernels of that code, with pixels from 0 to 255. ``diversity`` is the largest
-    standard deviation of the random affine maps through which the surrogates see the picture; 0 switches them off.
-    12/255 for epsilon, a momentum of 1, 10 targets and a diversity of 0.1 are those of that code.
+    epsilon / steps along its sign, and stays within ``epsilon`` of x at every pixel (L-infinity, pixels in [0, 1]). An
+    upload has 8 bits: it keeps an epsilon of whole grey levels (multiples of 1/255), and is otherwise rounded, which
+    adds up to half a level. Of these candidates, the one is kept with the largest gain |F(x') - F(x)| - min over t of
+    |F(x') - F(t)|, which is the greedy choice of the authors' code. MMD, the term for a natural look, is the maximum
+    mean discrepancy of the two pictures for the sum of 19 Gaussian kernels of that code, with pixels from 0 to 255.
+    ``diversity`` is the largest standard deviation of the random affine maps through which the surrogates see the
+    picture; 0 switches them off. 12/255 for epsilon, a momentum of 1, 10 targets and a diversity of 0.1 are those of
+    that code.
 
     Other than in the paper: 20 steps where the code makes 100, because each of them takes ten backward passes; the
     scale of the features, and with it gamma, which is our choice (the code's default is 0, without the term). On the
@@ -154,7 +165,8 @@ class Opom(OpomParameters, _Cloak):
 
     Source: Zhong and Deng, "OPOM: Customized invisible cloak towards face privacy protection" (IEEE TPAMI 2022). From m
     pictures x_i of a person, it makes one mask d with at most ``epsilon`` at every pixel (L-infinity, pixels in [0,
-    1]). In each of ``steps``, the mean over i of the gradients of
+    1]); rounding an upload to 8 bits adds up to half a grey level if epsilon is no multiple of 1/255. In each of
+    ``steps``, the mean over i of the gradients of
 
         |F(x_i + d) - nearest point of the hull of F(x_1) ... F(x_m)|^2
 

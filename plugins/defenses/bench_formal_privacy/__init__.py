@@ -38,8 +38,9 @@ if TYPE_CHECKING:
 
 __all__ = ["DpPix", "DpSamp", "DpSnow", "Peep", "bench_defenses"]
 
-_OF_NEIGHBOURS = (
-    "anything about faces that differ in more pixels than the neighbours of the guarantee; the same for several uploads"
+_IDEAL = (
+    "the same for several uploads; the guarantee itself for floating-point numbers from a seeded stream, as here: it "
+    "is that of real numbers and secret randomness (Mironov 2012)"
 )
 
 
@@ -49,7 +50,7 @@ class _FormalPrivacy(Defense):
     goal = "anonymity"
     protects = frozenset({"probe", "gallery", "both"})
     trusts = "nobody but the client's own source of randomness"
-    not_promised = _OF_NEIGHBOURS
+    not_promised = f"anything about faces that differ in more pixels than the neighbours of the guarantee; {_IDEAL}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,7 +183,7 @@ class Peep(_FormalPrivacy):
     promise = "that an upload hardly depends on whose picture it is"
     not_promised = (
         "anything if components * epsilon is large, as it is with the paper's settings; anything for the auxiliary "
-        "people; the same for several uploads"
+        f"people; {_IDEAL}"
     )
 
     epsilon: Annotated[float, Interval(gt=0, le=1e6)] = 8.0

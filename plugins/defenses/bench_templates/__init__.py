@@ -28,11 +28,13 @@ __all__ = ["KeyedTemplate", "bench_defenses"]
 class KeyedTemplate(Template):
     """Sends the embedding of the authorised model, multiplied by a random orthogonal matrix that follows from ``key``.
 
-    The matrix keeps all angles, so that templates under one key are matched exactly as well as embeddings. With
-    ``binary``, only the signs are sent, as 0 and 1: less accurate, and whoever has template and key computes the
-    embedding up to a cosine of about .8 (the square root of 2 / pi), which most recognisers take for the same person.
-    ``key`` is that of a service and the same for all its people. ``size`` is the length of the
-    model's embeddings; that of the networks of `bench_zoo` is 128.
+    The embedding is scaled to length 1 first, which changes no cosine. The matrix keeps all angles, so that templates
+    under one key are matched exactly as well as embeddings. With ``binary``, only the signs are sent, as 0 and 1: less
+    accurate, and whoever has template and key computes the embedding up to a cosine of about .8 (the square root of
+    2 / pi), which most recognisers take for the same person. ``key`` is that of a service and the same for all its
+    people. With ``across``, each upload goes to another service, under a key of its own: see
+    `bench_templates.sent.Template`. ``size`` is the length of the model's embeddings; that of the networks of
+    `bench_zoo` is 128.
 
     Source: BioHashing of Teoh, Ngo and Goh, "BioHashing: two factor authentication featuring fingerprint data and
     tokenised random number" (Pattern Recognition, 2004), who project onto random orthonormal vectors and keep the
@@ -43,7 +45,8 @@ class KeyedTemplate(Template):
     promise = "that templates under different keys cannot be linked, and that a stolen one can be replaced"
     not_promised = (
         "anything against those who know the key: they compute the embedding, with `binary` up to a cosine of .8; "
-        "anything against those who know a few embeddings with their templates, from which the matrix follows"
+        "anything against those who know embeddings with their templates: from `size` independent ones the whole "
+        "matrix follows, from fewer a part of it"
     )
 
     binary: bool = False
@@ -52,7 +55,7 @@ class KeyedTemplate(Template):
         """Return templates ``(n, size)`` of float ``(n, 3, h, w)`` RGB in [0, 1]."""
         from bench_templates.turning import turned
 
-        template = turned(self.embeddings(images, ctx), self.key)
+        template = self.under_key(self.embeddings(images, ctx), turned, ctx)
         return Protected(representation={"template": (template > 0).to(template.dtype) if self.binary else template})
 
     def recogniser(self, ctx: Context) -> Callable[[Received], torch.Tensor]:

@@ -18,10 +18,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Template(Defense):
-    """Sends the embedding of the authorised model after a transform that follows from ``key``, in place of a picture.
+    """Sends the embedding of the authorised model, scaled to length 1, after a transform that follows from a key.
 
     ``key`` is that of a service and the same for all its people. ``size`` is the length of the model's embeddings; that
     of the networks of `bench_zoo` is 128. Templates of two pictures are compared by their cosine.
+
+    With ``across``, each upload goes to a service of its own, under a key of its own, which is drawn at random for each
+    picture; ``key`` is not used. Attacks that link uploads then show what services can link that put their templates
+    together. The recogniser of the defense compares templates under different keys and cannot match them. Each service
+    has a single template, so that what follows from several under one key is another question.
     """
 
     goal = "template"
@@ -34,6 +39,7 @@ class Template(Defense):
 
     size: Annotated[int, Interval(ge=2, le=4096)] = 128
     key: Annotated[int, Interval(ge=0, lt=2**63)] = 0
+    across: bool = False
 
     @property
     def recogniser_size(self) -> int:  # type: ignore[override]  # It depends on a parameter.
@@ -63,6 +69,17 @@ class Template(Defense):
             )
         return found
 
+    def under_key(
+        self, embeddings: torch.Tensor, transform: Callable[[torch.Tensor, int], torch.Tensor], ctx: Context
+    ) -> torch.Tensor:
+        """Return what ``transform``, a function of embeddings ``(n, size)`` and a key, makes of embeddings under the
+        key of the service, or of each of them under a key of its own."""
+        if not self.across:
+            return transform(embeddings, self.key)
+        from bench_templates.turning import under_own_keys
+
+        return under_own_keys(embeddings, transform, ctx)
+
     def recogniser(self, ctx: Context) -> Callable[[Received], torch.Tensor]:
-        """Return the template as it is."""
+        """Return the template as it is; with ``across`` it matches by chance only."""
         return lambda received: received.representation["template"]

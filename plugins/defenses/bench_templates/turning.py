@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
 from torch.nn.functional import normalize
 
 if TYPE_CHECKING:
-    from bench import Network
+    from bench import Context, Network
+
+_KEY_BITS = 21  # of each of the three uniform numbers that make a key; in float32 they have 24
 
 
 def embeddings(network: Network, images: torch.Tensor) -> torch.Tensor:
@@ -21,6 +24,16 @@ def embeddings(network: Network, images: torch.Tensor) -> torch.Tensor:
 def turned(vectors: torch.Tensor, key: int) -> torch.Tensor:
     """Return vectors ``(n, d)`` after the rotation or reflection that follows from a key."""
     return vectors @ orthogonal(vectors.shape[1], key).to(vectors).T
+
+
+def under_own_keys(
+    vectors: torch.Tensor, transform: Callable[[torch.Tensor, int], torch.Tensor], ctx: Context
+) -> torch.Tensor:
+    """Return what ``transform`` makes of each of the vectors ``(n, d)`` under a key of its own, drawn from the random
+    stream of the sample."""
+    drawn = (ctx.rand(vectors.new_empty(len(vectors), 3)).double() * 2**_KEY_BITS).long().tolist()
+    keys = [(a << 2 * _KEY_BITS) + (b << _KEY_BITS) + c for a, b, c in drawn]
+    return torch.cat([transform(vector, key) for vector, key in zip(vectors.split(1), keys, strict=True)])
 
 
 @functools.lru_cache(maxsize=8)

@@ -153,6 +153,13 @@ def test_no_pixel_leaves_its_budget(name: str, levels: int) -> None:
     assert change.max() > levels / 2
 
 
+def test_rounding_adds_at_most_half_a_level_to_a_budget_of_no_whole_levels() -> None:
+    out = protected(TipIm(steps=8, targets=2, gamma=0.0, diversity=0.02, epsilon=3.7 / 255))
+    change = ((eight_bit(out) - IMAGES) * 255).round().abs()
+    assert change.max() == 4
+    assert ((out - IMAGES) * 255).abs().max() <= 3.7 + 1e-3
+
+
 def test_fawkes_aims_at_the_person_who_is_farthest() -> None:
     ctx = context(SMALL["fawkes"], [0, 1, 2])
     surrogates, targets = Surrogates(ctx), ctx.targets

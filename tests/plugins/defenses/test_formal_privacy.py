@@ -63,6 +63,7 @@ def test_what_they_declare(name: str) -> None:
     assert defense.goal == "anonymity"
     assert defense.protects == {"probe", "gallery", "both"}
     assert all((defense.promise, defense.trusts, defense.not_promised))
+    assert "real numbers and secret randomness" in defense.not_promised
     bound = defense.bound()
     assert bound is not None
     assert "differentially private" in bound.words

@@ -141,6 +141,21 @@ def test_no_recogniser_names_more_than_one_person_in_k(defense: Defense) -> None
             assert float((named == people).float().mean()) <= 1 / 3
 
 
+@pytest.mark.parametrize(("pictures", "named"), [((3, 3, 3), 1 / 3), ((8, 1, 1), 0.8)])
+def test_one_in_k_is_right_only_where_all_have_equally_many_pictures(pictures: tuple[int, ...], named: float) -> None:
+    """Whoever knows how many pictures each person has names the one with most of them, whatever is shown."""
+    people = [person for person, count in enumerate(pictures) for _ in range(count)]
+    images = torch.rand(len(people), 3, 4, 4, generator=torch.Generator().manual_seed(3))
+    out = _protected(KSamePixel(k=3), images, people)
+    shown: dict[bytes, list[int]] = {}
+    for person, image in zip(people, out, strict=True):
+        shown.setdefault(image.numpy().tobytes(), []).append(person)
+    right = sum(max(map(group.count, group)) for group in shown.values())
+    assert right / len(people) == pytest.approx(named)
+    assert "equally many" in KSamePixel.promise
+    assert "unequally many" in KSamePixel.not_promised
+
+
 def test_groups_leave_nobody_out() -> None:
     distances = torch.tensor([[0.0, 5, 1, 9, 2], [5, 0, 5, 1, 3], [1, 5, 0, 9, 9], [9, 1, 9, 0, 9], [2, 3, 9, 9, 0]])
     assert list(groups(distances, 2)) == [[0, 2], [1, 3, 4]]

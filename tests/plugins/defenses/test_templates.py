@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 import torch
 from bench_templates import KeyedTemplate
-from bench_templates.turning import orthogonal, turned
+from bench_templates.sent import Template
+from bench_templates.turning import orthogonal, turned, under_own_keys
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
@@ -30,13 +32,13 @@ class Tiny(torch.nn.Module):
         return (images - 0.5).flatten(1) @ WEIGHTS
 
 
-def _context() -> Context:
+def _context(ids: Sequence[str] = ()) -> Context:
     seen = Capabilities.of_defense(KeyedTemplate.needs, {"tiny": (Tiny(), ())})  # type: ignore[dict-item]
-    return Context(device=torch.device("cpu"), seed=7, capabilities=seen, plugin="defense tried")
+    return Context(device=torch.device("cpu"), seed=7, capabilities=seen, sample_ids=ids, plugin="defense tried")
 
 
-def _template(defense: KeyedTemplate, images: torch.Tensor = FACES) -> torch.Tensor:
-    return protect_checked(defense, images, _context()).representation["template"]
+def _template(defense: Template, images: torch.Tensor = FACES, ids: Sequence[str] = ()) -> torch.Tensor:
+    return protect_checked(defense, images, _context(ids)).representation["template"]
 
 
 def _recognised(defense: KeyedTemplate, template: torch.Tensor) -> torch.Tensor:
@@ -82,6 +84,47 @@ def test_a_face_does_not_depend_on_its_batch() -> None:
     defense = KeyedTemplate(size=16)
     assert torch.allclose(_template(defense)[1:2], _template(defense, FACES[1:2]), atol=1e-6)
     assert torch.equal(_template(defense), _template(defense))
+
+
+def _linked(defense: KeyedTemplate) -> float:
+    """How often the first template of a person is more alike to the second of the same person than to that of another,
+    for 60 people whose two pictures differ a little."""
+    generator = torch.Generator().manual_seed(4)
+    people = torch.rand(60, 3, 8, 8, generator=generator)
+    pictures = torch.cat([people, people + 0.1 * torch.rand(people.shape, generator=generator)]).clamp(0, 1)
+    template = _recognised(defense, _template(defense, pictures, [f"face {row}" for row in range(120)]))
+    cosines = F.normalize(template[:60], dim=1) @ F.normalize(template[60:], dim=1).T
+    return float((cosines.diagonal()[:, None] > cosines)[~torch.eye(60, dtype=torch.bool)].float().mean())
+
+
+@pytest.mark.parametrize("binary", [False, True])
+def test_services_with_a_key_each_link_nobody_and_one_key_links_everybody(binary: bool) -> None:
+    assert _linked(KeyedTemplate(size=16, binary=binary)) > 0.9
+    # By chance it is 0.5, with a standard deviation of 0.29 / 60 ** 0.5 = 0.04; ties of bits cost some.
+    assert abs(_linked(KeyedTemplate(size=16, binary=binary, across=True)) - 0.5) < 0.12
+
+
+def test_a_key_of_its_own_does_not_depend_on_the_batch() -> None:
+    defense = KeyedTemplate(size=16, across=True)
+    ids = [f"face {row}" for row in range(5)]
+    together = _template(defense, FACES, ids)
+    assert torch.equal(together, _template(defense, FACES, ids))
+    assert torch.allclose(together[2:4], _template(defense, FACES[2:4], ids[2:4]), atol=1e-6)
+    assert torch.allclose(together.flip(0), _template(defense, FACES.flip(0), ids[::-1]), atol=1e-6)
+
+
+def test_every_picture_has_another_key() -> None:
+    keys: list[int] = []
+
+    def transform(vector: torch.Tensor, key: int) -> torch.Tensor:
+        keys.append(key)
+        return vector + 1
+
+    found = under_own_keys(torch.arange(80.0).view(40, 2), transform, _context([str(row) for row in range(40)]))
+    assert torch.equal(found, torch.arange(80.0).view(40, 2) + 1)
+    assert len(set(keys)) == 40
+    assert all(0 <= key < 2**63 for key in keys)
+    assert max(keys) > 2**61
 
 
 def test_bits_are_the_signs() -> None:
