@@ -49,7 +49,8 @@ class DctChannels(Learnt):
     trusts = "the service, which can recognise and link all uploads"
     not_promised = (
         "anything by the epsilon of a whole picture, which is hundreds of thousands; anything for several uploads, "
-        "whose noise is averaged; anything for the auxiliary people"
+        "whose noise is averaged; anything for the auxiliary people; the guarantee itself for floating-point numbers "
+        "from a seeded stream, as here: it is that of real numbers and secret randomness (Mironov 2012)"
     )
 
     epsilon: Annotated[float, Interval(gt=0, le=1e6)] = 16.0

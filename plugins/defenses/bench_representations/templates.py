@@ -64,7 +64,7 @@ class SlerpTemplate(Template):
         """Return templates ``(n, size)`` of float ``(n, 3, h, w)`` RGB in [0, 1]."""
         from bench_representations.rotation import rotated
 
-        found = self.embeddings(images, ctx)
-        return Protected(
-            representation={"template": rotated(found, self.alpha, self.size // self.group, self.kept, self.key)}
-        )
+        def transform(found: torch.Tensor, key: int) -> torch.Tensor:
+            return rotated(found, self.alpha, self.size // self.group, self.kept, key)
+
+        return Protected(representation={"template": self.under_key(self.embeddings(images, ctx), transform, ctx)})

@@ -370,6 +370,14 @@ def test_a_template_is_that_of_the_equation() -> None:
     assert torch.allclose(_template(defense), slerp(Tiny()(FACES), noise.expand(5, -1), 0.75), atol=1e-5)
 
 
+def test_services_with_a_key_each_get_unlike_templates_of_one_picture() -> None:
+    same = FACES[:1].expand(5, -1, -1, -1)
+    assert torch.allclose(_template(SlerpTemplate(size=16, group=4), same).std(dim=0), torch.zeros(16), atol=1e-6)
+    drawn = _template(SlerpTemplate(size=16, group=4, across=True), same)
+    cosines = (drawn @ drawn.T)[~torch.eye(5, dtype=torch.bool)]
+    assert float(cosines.max()) < 0.9
+
+
 def test_a_share_of_each_group_is_dropped_and_groups_have_equal_lengths() -> None:
     groups = _template(SlerpTemplate(size=16, group=4, drop=0.5)).view(5, 4, 4)
     assert ((groups != 0).sum(dim=2) == 2).all()
