@@ -33,7 +33,7 @@ def under_own_keys(
     stream of the sample."""
     drawn = (ctx.rand(vectors.new_empty(len(vectors), 3)).double() * 2**_KEY_BITS).long().tolist()
     keys = [(a << 2 * _KEY_BITS) + (b << _KEY_BITS) + c for a, b, c in drawn]
-    return torch.cat([transform(vector, key) for vector, key in zip(vectors.split(1), keys, strict=True)])
+    return torch.cat([transform(vectors[row : row + 1], key) for row, key in enumerate(keys)])
 
 
 @functools.lru_cache(maxsize=8)
