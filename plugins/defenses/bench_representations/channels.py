@@ -134,7 +134,7 @@ class PartialDct(Learnt):
     not_promised = "anything for several uploads of one picture, which together hold all subsets"
 
     upsampling: Upsampling = 2
-    key: Annotated[int, Interval(ge=0, lt=2**63)] = 0
+    key: Annotated[int, Interval(ge=0, lt=2**32)] = 0
 
     def beside_network(self) -> float:
         """Return the seconds of the channels of a step, which grow with their number."""

@@ -38,7 +38,7 @@ class Template(Defense):
     trusts = "the service, which holds key and templates, and gives the client its whole model"
 
     size: Annotated[int, Interval(ge=2, le=4096)] = 128
-    key: Annotated[int, Interval(ge=0, lt=2**63)] = 0
+    key: Annotated[int, Interval(ge=0, lt=2**32)] = 0
     across: bool = False
 
     @property
