@@ -248,7 +248,7 @@ def test_claims_are_held_against_their_own_run(tmp_path: Path) -> None:
     b = written(tmp_path / "b" / "run", spec(PMT, ("Leaky", "pmt", True)), host="other", suite=raw)
     alone = [judge(Rows(run))[0] for run in (a, b)]
     found = judge(Rows(join([a, b])))
-    assert [v.claim.section for v in found] == ["6.4, run A", "6.4, run B"]
+    assert [v.claim.place for v in found] == ["section 6.4, run A", "section 6.4, run B"]
     assert [v.decisive.left.value for v in found] == [v.decisive.left.value for v in alone]
     ids = set(join([a, b]).cells["cell"])
     assert all(set(v.decisive.left.cells) <= ids for v in found)
