@@ -18,6 +18,7 @@ from bench.analysis.rows import Rows
 from bench.analysis.table_model import Measurement, TableMetric
 from bench.analysis.tables.recommendation import recommend
 from bench.core.errors import StorageError
+from bench.core.provenance import file_sha256
 from bench.registry.discovery import Registry
 from bench.report.charts import Chart, Curve, Panel, Style
 from bench.report.site import MARK, require_site_folder, write_site
@@ -26,7 +27,7 @@ from bench.report.site.paths import PagePaths
 from bench.report.site.pictures import panels
 from bench.report.site.sources import Source, opened
 from bench.report.site.standings import Board, GoalBoard, boards
-from bench.store.bundles import bundle_sha256, write_bundle
+from bench.store.bundles import write_bundle
 from bench.store.reading import RunResults
 from bench.store.run_record import ComponentRecord, OriginRecord
 from bench.store.verifications import Verification, write_verification
@@ -347,8 +348,8 @@ def test_runs_bundles_and_their_verification_are_opened(tmp_path: Path) -> None:
     first, second = first_run(results / "fake" / "20260101-one"), second_run(tmp_path / "elsewhere")
     for name in ("mine.zip", "theirs.zip"):
         write_bundle(second.folder, tmp_path / name)
-    about = {"bench": "0.1.0", "date": "2026-01-03", "seed": 1, "of": 8}
-    sha256 = bundle_sha256(tmp_path / "mine.zip")
+    about = {"bench": "0.1.0", "date": "2026-01-03", "seed": 1, "recomputable": 8}
+    sha256 = file_sha256(tmp_path / "mine.zip")
     write_verification(tmp_path / "mine.zip", Verification(sha256=sha256, ok=True, **about))
     write_verification(tmp_path / "theirs.zip", Verification(sha256="0" * 64, ok=True, **about))
     with opened(["fake", str(tmp_path / "mine.zip"), str(tmp_path / "theirs.zip")], results) as found:

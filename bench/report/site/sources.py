@@ -18,8 +18,8 @@ from bench.core.packages import DISTRIBUTION
 from bench.core.paths import is_file_name
 from bench.runs.combine import require_different
 from bench.runs.snapshot import results_of
-from bench.store.bundles import bundle_sha256, open_bundle
-from bench.store.public_runs import hide_paths, public_record
+from bench.store.bundles import open_bundle
+from bench.store.public_runs import Publish, as_published, public_record
 from bench.store.reading import RunResults
 from bench.store.reference import find_reference
 from bench.store.run_folders import find_run
@@ -38,13 +38,17 @@ class PublishedResults(RunResults):
     @cached_property
     def run(self) -> RunRecord:
         """The record of the run, as `bench bundle` publishes it."""
-        return public_record(super().run, hide_paths)
+        return public_record(super().run, self._publish)
 
     @cached_property
     def cells(self) -> pd.DataFrame:
         """One row per cell, whose reason names no path."""
         found = super().cells
-        return found.assign(reason=found["reason"].map(lambda text: hide_paths("", text), na_action="ignore"))
+        return found.assign(reason=found["reason"].map(lambda text: self._publish("", text), na_action="ignore"))
+
+    @cached_property
+    def _publish(self) -> Publish:
+        return as_published()
 
 
 @dataclass(frozen=True)
@@ -132,13 +136,13 @@ def _open(argument: str, results: Path, stack: contextlib.ExitStack) -> Source:
 
 def _bundle(path: Path, stack: contextlib.ExitStack) -> Source:
     """Open a bundle, which is checked when it is unpacked, and the record of its verification."""
-    folder = stack.enter_context(open_bundle(path))
+    bundle = stack.enter_context(open_bundle(path))
     return Source(
         name=path.name,
-        results=RunResults(folder),
+        results=RunResults(bundle.folder),
         kind="bundle",
-        sha256=bundle_sha256(path),
-        verification=read_verification(path),
+        sha256=bundle.sha256,
+        verification=read_verification(path, bundle.sha256),
     )
 
 
