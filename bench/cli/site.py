@@ -36,7 +36,8 @@ def site(runs: tuple[str, ...], folder: Path, out: Path) -> None:
     """
     from bench.core.text import plural
     from bench.registry.discovery import discover
-    from bench.report.site import require_site_folder, write_site
+    from bench.report.site import write_site
+    from bench.report.site.folder import require_site_folder
     from bench.report.site.sources import opened
     from bench.store.run_folders import require_writable
 

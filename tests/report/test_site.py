@@ -21,8 +21,9 @@ from bench.core.errors import StorageError
 from bench.core.provenance import file_sha256
 from bench.registry.discovery import Registry
 from bench.report.charts import Chart, Curve, Panel, Style
-from bench.report.site import MARK, require_site_folder, write_site
+from bench.report.site import write_site
 from bench.report.site.documentation import documentation
+from bench.report.site.folder import MARK, replacing_site, require_site_folder
 from bench.report.site.paths import PagePaths
 from bench.report.site.pictures import panels
 from bench.report.site.sources import Source, opened
@@ -372,6 +373,12 @@ def test_what_is_no_run_is_one_error(tmp_path: Path) -> None:
             opened([name], tmp_path),
         ):
             raise AssertionError
+    (tmp_path / "notes.txt").write_text("mine")
+    with (
+        pytest.raises(StorageError, match=r"or a bundle \(\.zip\), found another file"),
+        opened([str(tmp_path / "notes.txt")], tmp_path),
+    ):
+        raise AssertionError
     (tmp_path / "bad.zip").write_bytes(b"no zip")
     with pytest.raises(StorageError, match="expected a bundle"), opened([str(tmp_path / "bad.zip")], tmp_path):
         raise AssertionError
@@ -444,10 +451,31 @@ def test_a_site_is_written_only_where_nothing_else_is(tmp_path: Path) -> None:
     (folder / "defenses" / "a.html").write_text(MARK)  # An interrupted command wrote it; the first page comes last.
     require_site_folder(folder)
     (folder / "defenses" / "mine.txt").write_text("mine")
-    with pytest.raises(StorageError, match="found defenses there"):
+    with pytest.raises(StorageError, match="found 'defenses' there"):
         require_site_folder(folder)
+    (folder / ".bench-site").mkdir()  # A killed command has left it.
+    require_site_folder(folder)
+    (folder / ".bench-site").rmdir()
     (folder / "index.html").write_text(MARK)
     require_site_folder(folder)
     (folder / "index.html").write_text("mine")
     with pytest.raises(StorageError, match="found another"):
         require_site_folder(folder)
+
+
+def test_two_commands_at_once_write_one_site_and_one_error(tmp_path: Path, runs: list[Source]) -> None:
+    folder = tmp_path / "site"
+    with replacing_site(folder) as unfinished:
+        (unfinished / "index.html").write_text(MARK)
+        with pytest.raises(StorageError, match="expected that no other bench site writes there, found one that does"):
+            write_site(runs, folder, ["one", "two"], "site")
+    assert [path.name for path in folder.iterdir()] == ["index.html"]
+
+
+def test_an_error_leaves_the_earlier_site(tmp_path: Path) -> None:
+    (tmp_path / "index.html").write_text(f"{MARK} earlier")
+
+    with pytest.raises(KeyError), replacing_site(tmp_path) as unfinished:
+        raise KeyError((unfinished / "index.html").write_text(f"{MARK} half"))
+    assert (tmp_path / "index.html").read_text() == f"{MARK} earlier"
+    assert [path.name for path in tmp_path.iterdir()] == ["index.html"]

@@ -147,7 +147,7 @@ def test_names_of_pictures_that_are_paths_are_refused(tmp_path: Path) -> None:
     rows = next((run / "samples" / "verification").rglob("*.parquet"))
     change_value(rows, "left_id", 0, "/home/ann/1.png")
     record_digests(run)
-    with pytest.raises(StorageError, match=r"left_id: expected names without paths, found '/home/ann/1\.png'"):
+    with pytest.raises(StorageError, match=r"left_id: expected names without paths.*, found '/home/ann/1\.png'"):
         write_bundle(run, tmp_path / "b.zip")
     assert not (tmp_path / "b.zip").exists()
 

@@ -122,8 +122,11 @@ def opened(arguments: Sequence[str], results: Path) -> Iterator[list[Source]]:
 
 def _open(argument: str, results: Path, stack: contextlib.ExitStack) -> Source:
     path = Path(argument)
-    if path.suffix.lower() == _BUNDLE and path.is_file():
-        return _bundle(path, stack)
+    if path.is_file():
+        if path.suffix.lower() == _BUNDLE:
+            return _bundle(path, stack)
+        kinds = "a run folder, the name of a suite with a run, the version of a suite, or a bundle (.zip)"
+        raise StorageError(f"{argument}: expected {kinds}, found another file")
     try:
         folder = find_run(argument, results)
     except StorageError:
