@@ -10,7 +10,7 @@ import click
 
 from bench.cli import completion, options
 from bench.cli.error_messages import exit_codes
-from bench.cli.terminal import say, say_json
+from bench.cli.terminal import say, say_json, say_lines
 
 if TYPE_CHECKING:
     from bench.kit.findings import KitResult
@@ -65,7 +65,7 @@ def _shown(results: Iterable[KitResult], *, as_json: bool) -> Iterator[KitResult
     """Yield results, and print each as soon as it is there unless JSON is requested."""
     for result in results:
         if not as_json:
-            say(result.as_text())
+            say_lines(result.as_text())
         yield result
 
 

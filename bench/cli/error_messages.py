@@ -19,7 +19,7 @@ import click
 from bench.cli.library_warnings import as_notes
 from bench.cli.options import LOG_FORMAT
 from bench.cli.streams import discard
-from bench.cli.terminal import say
+from bench.cli.terminal import say, say_message
 from bench.core.errors import BenchError, did_you_mean, missing_package
 from bench.core.packages import how_to_install
 from bench.core.text import shortened_message
@@ -73,7 +73,7 @@ class Main(CommandGroup):
         except click.exceptions.NoArgsIsHelpError:
             raise
         except click.UsageError as error:
-            _print_error("error", usage_message(error), as_json=_logs_json(args))
+            _print_error("error", usage_message(error), args, as_json=_logs_json(args))
             raise click.exceptions.Exit(error.exit_code) from None
         return context
 
@@ -133,9 +133,10 @@ class Main(CommandGroup):
 
     def _print(self, ctx: click.Context, event: str, message: str) -> None:
         """Print an error, or a warning of a library, in the requested log format."""
-        as_json = ctx.meta.get(LOG_FORMAT) == "json" or _logs_json(ctx.meta.get(_ARGUMENTS, ()))
+        arguments = ctx.meta.get(_ARGUMENTS, ())
+        as_json = ctx.meta.get(LOG_FORMAT) == "json" or _logs_json(arguments)
         try:
-            _print_error(event, message, as_json=as_json)
+            _print_error(event, message, arguments, as_json=as_json)
         except OSError:  # Nobody reads stderr; the exit code still tells.
             discard(sys.stderr)
 
@@ -158,16 +159,18 @@ def _require_usable_process(ctx: click.Context) -> None:
         ) from None
 
 
-def _print_error(event: str, message: str, *, as_json: bool) -> None:
+def _print_error(event: str, message: str, arguments: Sequence[str], *, as_json: bool) -> None:
     """Print on stderr why a command ends early (``error`` or ``interrupted``), or a ``warning`` of a library, as text
-    or as a line of JSON."""
+    or as a line of JSON. ``arguments`` are those of the command line."""
     message = shortened_message(message)
     if as_json:
         from bench.store.journal import line
 
         say(line(event, message=message), err=True)
     else:
-        say({"error": "Error: ", "warning": "note: "}.get(event, f"\n{event}; ") + message, err=True)
+        if event == "interrupted":
+            say(err=True)
+        say_message({"error": "Error: ", "warning": "note: "}.get(event, f"{event}; ") + message, arguments)
 
 
 def _logs_json(args: Sequence[str]) -> bool:
