@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bench.cli import options
-from bench.cli.error_messages import exit_codes
+from bench.cli.error_messages import begins_again, exit_codes
 from bench.cli.streams import go_on_unread
 from bench.cli.terminal import say
 from bench.core.text import plural
@@ -34,6 +34,7 @@ _LEFT_OUT = "pictures, logs and tracebacks, the journal, paths, and plugins that
     help="The file to write (default: SUITE-PLAN.zip in the current folder).",
 )
 @options.out
+@begins_again
 def bundle(run: str, file: Path | None, out: Path) -> None:
     """Write what one may publish of RUN into one file: its rows and its record, without faces.
 
@@ -107,6 +108,7 @@ def _show_bundle(file: Path, manifest: BundleManifest, results: RunResults) -> N
 @options.timeout
 @options.log_format
 @options.workers
+@begins_again
 def verify(
     bundle: Path,
     count: int,

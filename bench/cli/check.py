@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bench.cli import completion, options
-from bench.cli.error_messages import exit_codes
+from bench.cli.error_messages import begins_again, exit_codes
 from bench.cli.terminal import say, say_json, say_lines
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 @options.search_paths
 @options.trust
 @options.json
+@begins_again
 def check(names: tuple[str, ...], every: bool, here: bool, timeout_s: float | None, trust: bool, as_json: bool) -> None:
     """Check that plugins keep the contract, on synthetic faces and tiny networks.
 

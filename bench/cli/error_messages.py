@@ -12,7 +12,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
@@ -25,12 +25,19 @@ from bench.core.packages import how_to_install
 from bench.core.text import shortened_message
 from bench.engine.interrupts import ended_by_signals
 
+Function = TypeVar("Function", bound=Callable[..., Any])
 _EXIT_CODES = "0 all went well, {one}2 it could not be done, 130 it was interrupted"
 _KEPT = "what was finished is kept, and the same command continues from there"
-_BEGIN_AGAIN = frozenset({"bundle", "check", "judge", "new", "site", "try", "verify"})
+_BEGINS_AGAIN = "begins_again"  # Attribute of the functions of commands that keep nothing when they are interrupted.
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}  # Why stdout, redirected to a file, cannot be written.
 _UNMAPPED = "failed to map segment"  # What the loader of libraries says when memory is short.
 _ARGUMENTS = "bench.arguments"  # Key in the meta dictionary of a Click context: all arguments of the command line.
+
+
+def begins_again(function: Function) -> Function:
+    """Mark the function of a command that keeps nothing when it is interrupted."""
+    setattr(function, _BEGINS_AGAIN, True)
+    return function
 
 
 def exit_codes(one: str = "") -> str:
@@ -103,8 +110,9 @@ class Main(CommandGroup):
         except click.Abort:
             self._exit(ctx, "error", "expected a yes, found none; nothing was done", 1)
         except KeyboardInterrupt:
-            begins_again = ctx.invoked_subcommand in _BEGIN_AGAIN
-            kept = "nothing was kept; the same command begins again" if begins_again else _KEPT
+            command = self.get_command(ctx, ctx.invoked_subcommand or "")
+            again = command is not None and getattr(command.callback, _BEGINS_AGAIN, False)
+            kept = "nothing was kept; the same command begins again" if again else _KEPT
             self._exit(ctx, "interrupted", kept, 130)
         except BrokenPipeError:  # The program that reads stdout (head, less) has ended.
             discard(sys.stdout)

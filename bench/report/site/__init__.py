@@ -28,7 +28,7 @@ from bench.report.site import assets
 from bench.report.site.attack_page import attacker_pages
 from bench.report.site.defense_page import defense_page, kinds_of, strength_of
 from bench.report.site.documentation import Installed
-from bench.report.site.fact_pages import dataset_pages, judge_pages, run_pages, verification_in_words
+from bench.report.site.fact_pages import calibrations_of, dataset_pages, judge_pages, run_pages, verification_in_words
 from bench.report.site.folder import INDEX, replacing_site
 from bench.report.site.leaderboard import board_sections
 from bench.report.site.links import Content
@@ -74,7 +74,9 @@ def _common(content: Content, pages: Sequence[SitePage], command: str) -> dict[s
 def _pages(content: Content) -> Iterator[SitePage]:
     """Yield all pages, the leaderboards first."""
     attackers = attacker_pages(content)
-    datasets, judges, runs = dataset_pages(content), judge_pages(content), run_pages(content)
+    calibrations = list(calibrations_of(content))
+    datasets, judges = dataset_pages(content, calibrations), judge_pages(content, calibrations)
+    runs = run_pages(content)
     sections = board_sections(content)
     listed = {"attackers": attackers, "datasets": datasets, "judges": judges, "runs": runs}
     yield SitePage(INDEX, "index.html.j2", "Leaderboard", "leaderboard", {"sections": sections, **listed})

@@ -69,9 +69,8 @@ class RunPage:
 # ---- data sets and recognisers ---------------------------------------------------------------------------------------
 
 
-def dataset_pages(content: Content) -> list[FactsPage]:
+def dataset_pages(content: Content, calibrations: Sequence[CleanRecognition]) -> list[FactsPage]:
     """Return the page of each data set of all runs."""
-    calibrations = list(_calibrations(content))
     made = []
     for found in content.components("dataset").values():
         component, path = found[0][1], content.page_of_component("data", found[0][1])
@@ -89,9 +88,8 @@ def dataset_pages(content: Content) -> list[FactsPage]:
     return made
 
 
-def judge_pages(content: Content) -> list[FactsPage]:
+def judge_pages(content: Content, calibrations: Sequence[CleanRecognition]) -> list[FactsPage]:
     """Return the page of each recogniser of all runs."""
-    calibrations = list(_calibrations(content))
     made = []
     for found in content.components("model").values():
         source, component = found[0]
@@ -165,7 +163,7 @@ def _of_judge(source: Source, component: ComponentRecord) -> Facts:
     return found
 
 
-def _calibrations(content: Content) -> Iterator[CleanRecognition]:
+def calibrations_of(content: Content) -> Iterator[CleanRecognition]:
     """Yield how each recogniser does on clean pairs of each data set, in each run."""
     for source in content.sources:
         points: dict[tuple[str, str], list[CellRow]] = {}
