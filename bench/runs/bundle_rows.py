@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -28,8 +29,8 @@ def disagreements(results: RunResults) -> Iterator[str]:
     Raises `StorageError` for tables that cannot be read, and for impossible values and texts that cannot be printed.
     """
     yield from _strange_record(results.run)
-    _require_printable("cells.parquet", results.cells)
-    _require_printable("stages.parquet", pd.DataFrame(results.stages))
+    _require_printable(results.folder / "cells.parquet", results.cells)
+    _require_printable(results.folder / "stages.parquet", pd.DataFrame(results.stages))
     yield from _wrong_counts(results, Counter(results.cells["status"]))
     yield from _wrong_cells(results)
     cells = {row["cell"]: labels_of_row(row) for row in rows_of_cells(results) if row["status"] == "ok"}
@@ -42,16 +43,17 @@ def disagreements(results: RunResults) -> Iterator[str]:
         yield f"cell {cell}: expected rows, found none"
 
 
-def _require_printable(name: str, rows: pd.DataFrame) -> None:
+def _require_printable(path: Path, rows: pd.DataFrame) -> None:
     """Raise `StorageError` if a text in rows has characters that control a terminal or that nobody sees."""
     for column in rows.select_dtypes(exclude=["number", "bool"]):
-        for value in set(map(str, rows[column])):
-            if printable(value) != value:
-                expected = "texts without characters that control a terminal or that nobody sees"
-                raise StorageError(
-                    f"{name}: {column}: expected {expected}, found {shortened_repr(value)}; get the bundle again from "
-                    "who published it"
-                )
+        for value in set(rows[column]):
+            for text in map(str, value if isinstance(value, tuple) else (value,)):
+                if printable(text) != text:
+                    expected = "texts without characters that control a terminal or that nobody sees"
+                    raise StorageError(
+                        f"{path}: {column}: expected {expected}, found {shortened_repr(text)}; get the bundle again "
+                        "from who published it"
+                    )
 
 
 def _strange_record(record: RunRecord) -> Iterator[str]:
@@ -109,7 +111,7 @@ def _strange_rows(results: RunResults, name: str, cells: Mapping[str, CellLabels
     known = [belongs(name, cell, made) for cell in cells.values() for made in (False, True)]
     found: dict[tuple[Any, ...], None] = {}
     for batch in results.batches(name):
-        _require_printable(f"samples/{name}", batch)
+        _require_printable(results.folder / "samples" / name, batch)
         columns = [column for column in (known[0] if known else ()) if column in batch]
         allowed = {tuple(_plain(labels[column]) for column in columns) for labels in known}
         if name in _OF_CELLS:

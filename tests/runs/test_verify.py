@@ -380,18 +380,23 @@ def test_differences_are_cut_but_recorded(small: Path, tmp_path: Path) -> None:
     assert len(verification(bundle).differences) >= 24
 
 
-@pytest.mark.parametrize("place", ["a label of a row", "a reason", "the record"])
+@pytest.mark.parametrize("place", ["a label of a row", "a reason", "a set of labels", "the record"])
 def test_characters_that_control_a_terminal_are_refused(small: Path, tmp_path: Path, place: str) -> None:
     def change(folder: Path) -> None:
         if place == "a label of a row":
             change_value(rows_of(folder), "evaluated", 1, "toy\x1b[2Ja")
+        elif place == "a set of labels":
+            change_value(folder / "cells.parquet", "surrogates", 0, ["\x9b2J"])
         elif place == "a reason":
             change_value(folder / "cells.parquet", "reason", 0, "good\rbad")
         else:
             change_record(folder, suite=replace(read_record(folder).suite, description="\u202egpj.exe"))
 
     bundle = forged(small, tmp_path / "forged.zip", change)
-    with pytest.raises(StorageError, match="without characters that control a terminal"), verifying(bundle):
+    with (
+        pytest.raises(StorageError, match=r"forged\.zip.*without characters that control a terminal"),
+        verifying(bundle),
+    ):
         raise AssertionError
 
 

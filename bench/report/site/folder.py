@@ -51,46 +51,64 @@ def replacing_site(folder: Path) -> Iterator[Path]:
     cannot be written.
     """
     require_site_folder(folder)
-    try:
+    with _writable(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        with _locked(folder):
-            require_site_folder(folder)
-            unfinished = child(folder, _UNFINISHED)
+    with _locked(folder):
+        require_site_folder(folder)
+        unfinished = child(folder, _UNFINISHED)
+        with _writable(folder):
             remove(unfinished)  # That of a command that was killed.
             unfinished.mkdir()
-            try:
-                yield unfinished
+        try:
+            yield unfinished
+            with _writable(folder):
                 _put_in_place(folder, unfinished)
-            finally:
+        finally:
+            with contextlib.suppress(OSError):  # An error of the clean-up must not hide the first one.
                 remove(unfinished)
-    except OSError as error:
-        raise StorageError(f"{folder}: cannot be written: {error.strerror or error}") from None
 
 
 @contextlib.contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     lock = child(folder, _LOCK)
+    held = HeldLock(lock)
     try:
-        with HeldLock(lock).acquire(blocking=False):
-            try:
-                yield
-            finally:
-                lock.unlink(missing_ok=True)  # It is still held; a new one is made for whoever opened this one.
+        with _writable(folder):
+            held.acquire(blocking=False)
     except Timeout:
         raise StorageError(
             f"-o: {folder}: expected that no other bench site writes there, found one that does; wait for its end, or "
             "choose another folder"
         ) from None
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            lock.unlink()  # It is still held; a new one is made for whoever opened this one.
+        held.release()
+
+
+@contextlib.contextmanager
+def _writable(folder: Path) -> Iterator[None]:
+    """Context manager that turns errors of writing to a folder into a `StorageError`."""
+    try:
+        yield
+    except Timeout:  # It is an `OSError`, but says that another process holds a lock.
+        raise
+    except OSError as error:
+        raise StorageError(f"{folder}: cannot be written: {error.strerror or error}") from None
 
 
 def _put_in_place(folder: Path, unfinished: Path) -> None:
     """Move all pages to their places, and remove those of the earlier site that are not among them."""
     names = sorted(path.relative_to(unfinished).as_posix() for path in unfinished.rglob("*.html"))
     targets = {name: inside(folder, below(folder, name)) for name in names}
+    for target in targets.values():
+        require_no_link(target.parent, folder)
     below(folder, INDEX).unlink(missing_ok=True)
     _remove_others(folder, list(targets.values()))
     for name in sorted(names, key=lambda name: name == INDEX):
-        require_no_link(targets[name].parent, folder).mkdir(exist_ok=True)
+        targets[name].parent.mkdir(exist_ok=True)
         os.replace(below(unfinished, name), targets[name])
 
 
