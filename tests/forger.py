@@ -12,15 +12,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bench.core.provenance import file_sha256
-from bench.store.bundles import MANIFEST, open_bundle, pack
+from bench.store.bundles import open_bundle, pack
 from bench.store.run_record import RunRecord, read_record, write_record
 
 
 def forged(bundle: Path, into: Path, change: Callable[[Path], object]) -> Path:
     """Write a copy of a bundle whose run folder was changed, with the digests of the changed files."""
-    with open_bundle(bundle) as folder:
-        copy = Path(shutil.copytree(folder, into.with_suffix(".run")))
-    (copy / MANIFEST).unlink()
+    with open_bundle(bundle) as opened:
+        copy = Path(shutil.copytree(opened.folder, into.with_suffix(".run")))
     change(copy)
     record_digests(copy)
     pack(copy, into)

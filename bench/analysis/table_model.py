@@ -44,6 +44,11 @@ class TableMetric:
     bounds: tuple[float, float] | None = None
 
     @property
+    def heading(self) -> str:
+        """The label, with the unit in brackets."""
+        return f"{self.label} ({self.unit})" if self.unit else self.label
+
+    @property
     def direction(self) -> str:
         """Which direction is better, as text."""
         return _BETTER[self.better]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,9 +10,10 @@ from typing import TYPE_CHECKING
 import click
 
 from bench.cli import options
-from bench.cli.error_messages import exit_codes
+from bench.cli.error_messages import begins_again, exit_codes
 from bench.cli.streams import go_on_unread
 from bench.cli.terminal import say
+from bench.core.text import plural
 
 if TYPE_CHECKING:
     from bench.runs.verify import Verifying
@@ -32,6 +34,7 @@ _LEFT_OUT = "pictures, logs and tracebacks, the journal, paths, and plugins that
     help="The file to write (default: SUITE-PLAN.zip in the current folder).",
 )
 @options.out
+@begins_again
 def bundle(run: str, file: Path | None, out: Path) -> None:
     """Write what one may publish of RUN into one file: its rows and its record, without faces.
 
@@ -43,7 +46,7 @@ def bundle(run: str, file: Path | None, out: Path) -> None:
       bench bundle standard
       bench bundle results/quick/20260101-120000-1a2b3c4d -o mine.zip
     """
-    from bench.store.bundles import bundle_sha256, open_bundle, require_bundle_file, write_bundle
+    from bench.store.bundles import open_bundle, require_bundle_file, write_bundle
     from bench.store.reading import RunResults
     from bench.store.reference import find_run_to_read
     from bench.store.run_folders import require_output_file
@@ -52,20 +55,22 @@ def bundle(run: str, file: Path | None, out: Path) -> None:
     record = RunResults(folder).run
     file = require_output_file(file or Path(f"{record.suite.name}-{(record.digest or 'run')[:8]}.zip"), option="-o")
     require_bundle_file(file)
-    manifest = write_bundle(folder, file)
-    with open_bundle(file) as unpacked:
-        _show_bundle(file, manifest, RunResults(unpacked))
+    write_bundle(folder, file)
+    with open_bundle(file) as bundle:
+        _show_bundle(file, bundle.manifest, RunResults(bundle.folder))
     say(f"left out:  {_LEFT_OUT}")
-    say(f"sha256:    {bundle_sha256(file)}")
-    say(f"check it:  bench verify {file}")
+    say(f"sha256:    {bundle.sha256}")
+    say(f"check it:  {shlex.join(['bench', 'verify', str(file)])}")
     say("publish:   look at what is in it, then give away the file and its sha256; see docs/publishing.md")
 
 
 def _show_bundle(file: Path, manifest: BundleManifest, results: RunResults) -> None:
     """Print what is in a bundle that was just written."""
+    from bench.store.bundles import MANIFEST
     from bench.store.public_runs import PUBLIC_TABLES, names_of_user
 
-    say(f"bundle:    {file}, {file.stat().st_size / 1e6:.2f} MB, {len(manifest.files)} files")
+    files = f"{len(manifest.files) + 1} files, {MANIFEST} among them"
+    say(f"bundle:    {file}, {file.stat().st_size / 1e6:.2f} MB, {files}")
     version = f", version {manifest.version}" if manifest.version else ""
     say(f"suite:     {manifest.suite}{version}; {len(results.cells)} cells, run with bench {manifest.bench}")
     tables = [name for name in PUBLIC_TABLES if results.parts(name)]
@@ -96,7 +101,7 @@ def _show_bundle(file: Path, manifest: BundleManifest, results: RunResults) -> N
     "--tolerance",
     type=click.FloatRange(min=0, max=1),
     metavar="X",
-    help="Let numbers differ by this (default: 0, or 0.001 if the bundle names another processor).",
+    help="Let numbers differ by this (default: 0.001); 0 asks for exactly equal ones.",
 )
 @click.option("--allow-files", "files", is_flag=True, help="Read files that its suite names, such as weights.")
 @options.trust
@@ -104,6 +109,7 @@ def _show_bundle(file: Path, manifest: BundleManifest, results: RunResults) -> N
 @options.timeout
 @options.log_format
 @options.workers
+@begins_again
 def verify(
     bundle: Path,
     count: int,
@@ -127,11 +133,11 @@ def verify(
       bench verify mine.zip --cells 10 --seed 1234     # the cells that someone else has recomputed
     """
     from bench.registry.discovery import discover
-    from bench.runs.verify import compare, place_to_compute, plan_cells, verifying
+    from bench.runs.verify import TOLERANCE, compare, place_to_compute, plan_cells, verifying
     from bench.store.verifications import write_verification
 
     go_on_unread()
-    with verifying(bundle, seed, tolerance) as state:
+    with verifying(bundle, seed, TOLERANCE if tolerance is None else tolerance) as state:
         _show_claims(state)
         plan = plan_cells(state, discover(), count, timeout_s, trust=trust, files=files)
         if plan is not None:
@@ -140,8 +146,9 @@ def verify(
 
             if state.note:
                 options.note(state.note)
-            again = f"bench verify {bundle} --seed {state.seed}" + (f" --cells {count}" if count != 3 else "")
-            say(f"recompute: {len(state.chosen)} of {state.of} cells, with seed {state.seed}; again: {again}")
+            again = ["bench", "verify", str(bundle), "--seed", str(state.seed), "--cells", str(count)]
+            chosen = f"{len(state.chosen)} of {plural(state.recomputable, 'cell')}, with seed {state.seed}"
+            say(f"recompute: {chosen}; again: {shlex.join(again)}")
             with place_to_compute(state) as (folders, into):
                 engine = make_engine("local", plan.device, workers=workers)
                 with run_and_log(plan, folders, engine, log_format, into=into) as (folder, _):
@@ -149,12 +156,17 @@ def verify(
         found = state.found()
         path = write_verification(bundle, found)
     for cell in found.cells:
-        say(f"cell:      {cell.cell}, {cell.rows} rows, largest difference {cell.largest:g}")
+        apart = "exactly equal" if cell.exact else f"numbers differ by up to {cell.largest:.2g}"
+        say(f"cell:      {cell.cell}, {plural(cell.rows, 'row')}, {apart}")
     _list("differs", found.differences)
     _list("unchecked", found.unchecked)
     say(f"record:    {path}")
     if found.ok:
-        say(f"verified:  all that is compared agrees; {len(found.cells)} of {found.of} cells were recomputed")
+        recomputed = f"{len(found.cells)} of {plural(found.recomputable, 'cell')} were recomputed"
+        exact = sum(cell.exact for cell in found.cells)
+        some = f"{exact} exactly equal, the others within {found.tolerance:g}"
+        how = "all exactly equal" if exact == len(found.cells) else some
+        say(f"verified:  all that is compared agrees; {recomputed}, {how}")
         return
     say("verified:  no; " + ("it differs" if found.differences else "nothing differs, but not all could be checked"))
     click.get_current_context().exit(1 if found.differences else 2)

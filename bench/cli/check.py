@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from bench.cli import completion, options
-from bench.cli.error_messages import exit_codes
-from bench.cli.terminal import say, say_json
+from bench.cli.error_messages import begins_again, exit_codes
+from bench.cli.terminal import say, say_json, say_lines
 
 if TYPE_CHECKING:
     from bench.kit.findings import KitResult
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 @options.search_paths
 @options.trust
 @options.json
+@begins_again
 def check(names: tuple[str, ...], every: bool, here: bool, timeout_s: float | None, trust: bool, as_json: bool) -> None:
     """Check that plugins keep the contract, on synthetic faces and tiny networks.
 
@@ -65,7 +66,7 @@ def _shown(results: Iterable[KitResult], *, as_json: bool) -> Iterator[KitResult
     """Yield results, and print each as soon as it is there unless JSON is requested."""
     for result in results:
         if not as_json:
-            say(result.as_text())
+            say_lines(result.as_text())
         yield result
 
 

@@ -22,7 +22,7 @@ from rich.text import Text
 
 from bench.api.types import Check
 from bench.cli.declarations import declarations
-from bench.cli.terminal import say, say_json
+from bench.cli.terminal import say_json, say_lines
 from bench.core.domain import Cell, Component, Goal
 from bench.core.errors import PluginError, did_you_mean
 from bench.core.people import LEARNT_FROM, TRAINED_ON, may_be_scored
@@ -373,7 +373,7 @@ def show_claims(verdicts: Sequence[ClaimVerdict], fmt: str, *, synthetic: bool) 
         say_json([verdict_record(verdict) for verdict in verdicts])
         return
     if fmt == "md":
-        say(as_markdown(verdicts))
+        say_lines(as_markdown(verdicts))
     else:
         table = table_of(*COLUMNS, padding=(0, 1, 1, 0))
         for row, verdict in zip(verdict_rows(verdicts), verdicts, strict=True):

@@ -12,25 +12,32 @@ import os
 import re
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
 from bench.cli.library_warnings import as_notes
 from bench.cli.options import LOG_FORMAT
 from bench.cli.streams import discard
-from bench.cli.terminal import say
+from bench.cli.terminal import say, say_message
 from bench.core.errors import BenchError, did_you_mean, missing_package
 from bench.core.packages import how_to_install
 from bench.core.text import shortened_message
 from bench.engine.interrupts import ended_by_signals
 
+Function = TypeVar("Function", bound=Callable[..., Any])
 _EXIT_CODES = "0 all went well, {one}2 it could not be done, 130 it was interrupted"
 _KEPT = "what was finished is kept, and the same command continues from there"
-_BEGIN_AGAIN = frozenset({"bundle", "check", "judge", "new", "site", "try", "verify"})
+_BEGINS_AGAIN = "begins_again"  # Attribute of the functions of commands that keep nothing when they are interrupted.
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}  # Why stdout, redirected to a file, cannot be written.
 _UNMAPPED = "failed to map segment"  # What the loader of libraries says when memory is short.
 _ARGUMENTS = "bench.arguments"  # Key in the meta dictionary of a Click context: all arguments of the command line.
+
+
+def begins_again(function: Function) -> Function:
+    """Mark the function of a command that keeps nothing when it is interrupted."""
+    setattr(function, _BEGINS_AGAIN, True)
+    return function
 
 
 def exit_codes(one: str = "") -> str:
@@ -73,7 +80,7 @@ class Main(CommandGroup):
         except click.exceptions.NoArgsIsHelpError:
             raise
         except click.UsageError as error:
-            _print_error("error", usage_message(error), as_json=_logs_json(args))
+            _print_error("error", usage_message(error), args, as_json=_logs_json(args))
             raise click.exceptions.Exit(error.exit_code) from None
         return context
 
@@ -103,8 +110,9 @@ class Main(CommandGroup):
         except click.Abort:
             self._exit(ctx, "error", "expected a yes, found none; nothing was done", 1)
         except KeyboardInterrupt:
-            begins_again = ctx.invoked_subcommand in _BEGIN_AGAIN
-            kept = "nothing was kept; the same command begins again" if begins_again else _KEPT
+            command = self.get_command(ctx, ctx.invoked_subcommand or "")
+            again = command is not None and getattr(command.callback, _BEGINS_AGAIN, False)
+            kept = "nothing was kept; the same command begins again" if again else _KEPT
             self._exit(ctx, "interrupted", kept, 130)
         except BrokenPipeError:  # The program that reads stdout (head, less) has ended.
             discard(sys.stdout)
@@ -133,9 +141,10 @@ class Main(CommandGroup):
 
     def _print(self, ctx: click.Context, event: str, message: str) -> None:
         """Print an error, or a warning of a library, in the requested log format."""
-        as_json = ctx.meta.get(LOG_FORMAT) == "json" or _logs_json(ctx.meta.get(_ARGUMENTS, ()))
+        arguments = ctx.meta.get(_ARGUMENTS, ())
+        as_json = ctx.meta.get(LOG_FORMAT) == "json" or _logs_json(arguments)
         try:
-            _print_error(event, message, as_json=as_json)
+            _print_error(event, message, arguments, as_json=as_json)
         except OSError:  # Nobody reads stderr; the exit code still tells.
             discard(sys.stderr)
 
@@ -158,16 +167,18 @@ def _require_usable_process(ctx: click.Context) -> None:
         ) from None
 
 
-def _print_error(event: str, message: str, *, as_json: bool) -> None:
+def _print_error(event: str, message: str, arguments: Sequence[str], *, as_json: bool) -> None:
     """Print on stderr why a command ends early (``error`` or ``interrupted``), or a ``warning`` of a library, as text
-    or as a line of JSON."""
+    or as a line of JSON. ``arguments`` are those of the command line."""
     message = shortened_message(message)
     if as_json:
         from bench.store.journal import line
 
         say(line(event, message=message), err=True)
     else:
-        say({"error": "Error: ", "warning": "note: "}.get(event, f"\n{event}; ") + message, err=True)
+        if event == "interrupted":
+            say(err=True)
+        say_message({"error": "Error: ", "warning": "note: "}.get(event, f"{event}; ") + message, arguments)
 
 
 def _logs_json(args: Sequence[str]) -> bool:

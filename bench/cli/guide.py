@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 from click.shell_completion import CompletionItem
 
-from bench.cli.terminal import say
+from bench.cli.terminal import say, say_lines
 from bench.core.errors import BenchError, did_you_mean
 
 _PACKAGE = Path(__file__).parent.parent
@@ -50,7 +50,7 @@ def guide(name: str | None) -> None:
         raise BenchError(f"{name}: expected the name of a guide, found another word; {did_you_mean(name, known)}")
     else:
         file = known[name]
-        say(file.read_text(encoding="utf-8").rstrip())
+        say_lines(file.read_text(encoding="utf-8").rstrip())
 
 
 def _title(path: Path) -> str:

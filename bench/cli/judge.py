@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bench.cli import options
-from bench.cli.error_messages import exit_codes
+from bench.cli.error_messages import begins_again, exit_codes
 from bench.cli.terminal import say
 
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
     "(photo_name, original_name, person_name).",
 )
 @options.device
+@begins_again
 def judge(
     originals: Path,
     protected: Path,

@@ -10,7 +10,7 @@ import click
 
 from bench.api.search_paths import WEIGHTS, data_dir_option, prepend
 from bench.cli import completion
-from bench.cli.terminal import say
+from bench.cli.terminal import say, say_message
 from bench.core.text import shortened_message
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def note(message: str) -> None:
 
         say(line("note", message=message), err=True)
     else:
-        say(f"note: {message}", err=True)
+        say_message(f"note: {message}")
 
 
 def say_what(message: str) -> None:

@@ -11,7 +11,7 @@ import click
 
 from bench.cli import completion, options
 from bench.cli.error_messages import exit_codes
-from bench.cli.terminal import say
+from bench.cli.terminal import say, say_lines
 from bench.core.errors import StorageError
 from bench.core.paths import child, inside, is_file_name
 from bench.registry import hook_calls
@@ -234,7 +234,7 @@ def _export(results: RunResults, kind: str, name: str, fmt: str, file: Path | No
         if file:
             write_atomically(file, f"{text}\n")
         else:
-            say(text)
+            say_lines(text)
 
 
 @click.command(epilog=exit_codes("a claim does not hold"))

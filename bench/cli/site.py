@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from bench.cli import completion, options
+from bench.cli.error_messages import begins_again
 from bench.cli.terminal import say
 
 
@@ -21,6 +22,7 @@ from bench.cli.terminal import say
     help="The folder of the site; pages of an earlier site there are replaced.",
 )
 @options.out
+@begins_again
 def site(runs: tuple[str, ...], folder: Path, out: Path) -> None:
     """Make a site of static pages from RUNs: a leaderboard, and a page for each defense, attack, data set and judge.
 
@@ -36,7 +38,8 @@ def site(runs: tuple[str, ...], folder: Path, out: Path) -> None:
     """
     from bench.core.text import plural
     from bench.registry.discovery import discover
-    from bench.report.site import require_site_folder, write_site
+    from bench.report.site import write_site
+    from bench.report.site.folder import require_site_folder
     from bench.report.site.sources import opened
     from bench.store.run_folders import require_writable
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bench.cli import completion, options
+from bench.cli.error_messages import begins_again
 from bench.cli.terminal import say
 from bench.core.errors import BenchError, PluginError, error_text
 from bench.core.packages import DISTRIBUTION
@@ -47,6 +48,7 @@ _LONGEST = 1500  # characters of what a plugin says
 @options.device
 @options.search_paths
 @options.trust
+@begins_again
 def try_(
     component: str,
     picture: Path | None,

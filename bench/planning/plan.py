@@ -6,6 +6,7 @@ import contextlib
 import gc
 import hashlib
 import json
+import shlex
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -120,7 +121,7 @@ def _find_id(prefix: str, ids: Sequence[str], suite: Suite) -> str:
     found = [name for name in ids if prefix and name.startswith(prefix)]
     if len(found) == 1:
         return found[0]
-    listed = f"bench plan {suite.path} --json, with the options of this command, lists them"
+    listed = f"bench plan {shlex.quote(str(suite.path))} --json, with the options of this command, lists them"
     if found:
         some = ", ".join(found[:8]) + (f" and {len(found) - 8} more" if len(found) > 8 else "")
         raise SuiteError(

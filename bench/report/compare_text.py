@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 
@@ -185,7 +186,7 @@ def show_changed(found: Diff, out: Console) -> None:
             table.add_row(*(row[i] for i in columns))
         out.print(table)
     if len(changed) > SOME:
-        all_of_them = f"bench diff {found.before.folder} {found.after.folder} --json"
+        all_of_them = shlex.join(["bench", "diff", str(found.before.folder), str(found.after.folder), "--json"])
         out.print(f"  and {len(changed) - SOME:,} more; all of them: {all_of_them}", soft_wrap=True)
     cells = len({line.before.cell for line in changed})
     measurements = f"{len(changed):,} of {plural(len(found.details), 'measurement')}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 from bench.core.domain import StageResult
@@ -47,8 +47,7 @@ class RecordedStages:
             return cached_result(key, dict(manifest))
         if row is None:
             return StageResult(key=key, status="ok", cached=True, seconds=0.0, peak_mb=0.0, device="")
-        known = {name: row[name] for name in _RESULT if row.get(name) is not None}
-        return StageResult(**{**known, "cached": row["status"] == "ok"})
+        return replace(recorded_result(row), cached=row["status"] == "ok")
 
     def failed(self, key: str) -> bool:
         """Return True if the stage failed in the run."""
@@ -58,6 +57,12 @@ class RecordedStages:
         if key not in self._manifests:
             self._manifests[key] = self.cache.manifest(key) or {}
         return self._manifests[key]
+
+
+def recorded_result(row: Row) -> StageResult:
+    """Return how a stage ended from its row; what the row lacks is as if nothing had been measured."""
+    known = {name: row[name] for name in _RESULT if row.get(name) is not None}
+    return StageResult(**{"cached": False, "seconds": 0.0, "peak_mb": 0.0, "device": "", **known})
 
 
 def rows_of_cells(results: RunResults) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ Scores in which plugins themselves compute (Equation 9) are reused unchanged.
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -119,9 +120,8 @@ def _require_ended(run: Path, record: RunRecord) -> None:
     """Raise `ReplayError` for a run that cannot be scored again, whatever is in its cache."""
     require_recorded(run, record, "cannot be scored again")
     if of := record.replay_of:
-        raise ReplayError(
-            f"{run}: a replay keeps no artifacts; score what it replays: bench rescore {child(run.parent, of)}"
-        )
+        again = shlex.join(["bench", "rescore", str(child(run.parent, of))])
+        raise ReplayError(f"{run}: a replay keeps no artifacts; score what it replays: {again}")
     if not record.ended:
         found = f"this one is {record.status}; end it: {_command(record)}"
         raise ReplayError(f"{run}: only a run that has ended is scored again, {found}")

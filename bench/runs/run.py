@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
+import shlex
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -57,7 +58,9 @@ def plan_suite(
     registry = discover()
     suite = load(path, registry, overrides, pairs, defenses=defenses, recompute=recompute, trust=trust)
     if not suite.experiments:
-        raise BenchError(f"{path}: holds no [[experiment]]; train its networks with: bench train {path}")
+        raise BenchError(
+            f"{path}: holds no [[experiment]]; train its networks with: bench train {shlex.quote(str(path))}"
+        )
     return make_plan(suite, registry, resolve_device(device), folders.cache.costs(), timeout_s)
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from bench.core.domain import Cell
-from bench.core.text import set_label, shortened
+from bench.core.text import shortened
+from bench.store.cell_rows import CellLabels, belongs
 from bench.store.public_runs import PUBLIC_TABLES
 from bench.store.reading import RunResults
 from bench.store.schema import IDENTITY
@@ -29,7 +29,7 @@ class RowComparison:
     texts: list[str] = field(default_factory=list)
 
 
-def compared(cell: Cell, before: RunResults, now: RunResults, tolerance: float) -> RowComparison:
+def compared(cell: CellLabels, before: RunResults, now: RunResults, tolerance: float) -> RowComparison:
     """Compare the rows of a cell in a run (``before``) with those of another run that holds it (``now``), which are the
     expected ones. Numbers may differ by ``tolerance``, anything else not at all."""
     found = RowComparison()
@@ -40,22 +40,16 @@ def compared(cell: Cell, before: RunResults, now: RunResults, tolerance: float) 
     return found
 
 
-def _where(name: str, cell: Cell) -> Iterator[Mapping[str, Any]]:
-    """Yield the conditions that the rows of a table that belong to a cell meet."""
+def _where(name: str, cell: CellLabels) -> list[Mapping[str, Any]]:
+    """Return the conditions that the rows of a table that belong to a cell meet, those of reconstructed pictures among
+    them."""
     group, _ = IDENTITY[name]
-    if group == ("cell",):
-        yield {"cell": cell.id}
-        return
-    attack = cell.attack.via or cell.attack
-    labels = {
-        "experiment": cell.experiment,
-        "dataset": cell.dataset.label,
-        "defense": cell.defense.label,
-        "authorised": set_label(c.label for c in cell.authorised),
-        "repeat": cell.repeat,
-    }
-    for picture in ("", attack.label) if "attack" in group else ("",):
-        yield {column: picture if column == "attack" else labels[column] for column in group}
+    found: list[Mapping[str, Any]] = []
+    for reconstructed in (False, True):
+        labels = belongs(name, cell, reconstructed)
+        where = {column: labels[column] for column in group}
+        found += [where] if where not in found else []
+    return found
 
 
 def _rows(results: RunResults, name: str, where: Mapping[str, Any]) -> pd.DataFrame:

@@ -45,7 +45,8 @@ def train_suite(
     use_suite_folder(path.parent)
     if not file.train:
         raise SuiteError(
-            f"{path}: expected at least one [[train]], found none; run its experiments with: bench run {path}"
+            f"{path}: expected at least one [[train]], found none; run its experiments with: "
+            f"bench run {shlex.quote(str(path))}"
         )
     work = work or DEFAULT_WORK
     require_writable(work)

@@ -19,32 +19,24 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
 from bench.core.domain import Cell
 from bench.core.errors import BenchError
 from bench.core.paths import child
 from bench.core.provenance import VERSION, device_name
-from bench.core.table_sizes import MOST_CELLS, read_table
-from bench.core.text import shortened
 from bench.engine.factory import check_device
 from bench.planning.plan import Plan, select
 from bench.registry.discovery import Registry
-from bench.runs import record as run_records
+from bench.runs.against_plan import cells_by_id, differences_from_plan
 from bench.runs.bundle_rows import MOST_TOLD, disagreements
 from bench.runs.named_files import require_no_files
 from bench.runs.replan import plan_again
-from bench.runs.run import outcome
 from bench.runs.same_rows import compared
-from bench.store.bundles import bundle_sha256, open_bundle
-from bench.store.cell_rows import cell_row
-from bench.store.public_runs import hide_paths, public_record, public_text
+from bench.store.bundles import open_bundle
+from bench.store.cell_rows import labels_of_row
 from bench.store.reading import RunResults
 from bench.store.reference import defense_tables, find_reference
 from bench.store.run_folders import require_output_file
-from bench.store.run_record import RECORD, ComponentRecord, RunRecord
-from bench.store.schema import CELLS
-from bench.store.table_check import checked_cells
+from bench.store.run_record import RECORD, RunRecord
 from bench.store.verifications import RecomputedCell, Verification, verification_file
 from bench.store.workspace import Folders
 from bench.suite.bundled import published as published_suites
@@ -53,23 +45,19 @@ from bench.suite.paper_tables import published as published_numbers
 from bench.suite.suite import read, reread
 from bench.suite.version import CHANGED
 
-OTHER_PROCESSOR = 1e-3  # by which numbers may differ that another processor computed
+# By how much numbers may differ. The name of the processor does not decide it: a publisher may write any, two
+# generations share one, and with another number of threads the same processor adds numbers in another order.
+TOLERANCE = 1e-3
 _LONGEST_TABLE = 20  # characters of the name of a table of the paper
-# The columns of cells that say how a cell ended, not what it asks.
-_ENDING = frozenset(
-    {
-        *("status", "reason", "failed_stage", "traceback", "log", "batch", "seconds", "peak_mb", "cached"),
-        *("unstable", "attack_unstable"),
-    }
-)
 
 
 @dataclass
 class Verifying:
     """A verification in progress: the results in the bundle, and what was found so far.
 
-    ``differences`` are what does not agree, ``unchecked`` what could not be checked. ``plan`` is the plan of the whole
-    suite, or None if it cannot be made here; ``chosen`` are the cells to recompute.
+    ``tolerance`` is by how much numbers may differ. ``chosen`` are the cells to recompute, of so many ``recomputable``
+    ones, which are those that are not skipped. ``differences`` are what does not agree, ``unchecked`` what could not be
+    checked.
     """
 
     file: Path
@@ -77,9 +65,8 @@ class Verifying:
     results: RunResults
     seed: int
     tolerance: float
-    plan: Plan | None = None
     chosen: Sequence[Cell] = ()
-    of: int = 0
+    recomputable: int = 0
     differences: list[str] = field(default_factory=list)
     unchecked: list[str] = field(default_factory=list)
     recomputed: list[RecomputedCell] = field(default_factory=list)
@@ -94,7 +81,7 @@ class Verifying:
     def note(self) -> str | None:
         """A sentence if the run was computed on another processor, or None."""
         here, there = device_name("cpu"), self.results.run.machine.processor
-        return None if there == here else f"recorded on {there}, this is {here}: numbers may differ by {self.tolerance}"
+        return None if there == here else f"recorded on {there}, this is {here}, which may add numbers in another order"
 
     def found(self) -> Verification:
         """Return what was found, to be written beside the bundle."""
@@ -105,7 +92,7 @@ class Verifying:
             bench=VERSION,
             date=datetime.now(UTC).isoformat(timespec="seconds"),
             seed=self.seed,
-            of=self.of,
+            recomputable=self.recomputable,
             tolerance=self.tolerance,
             cells=tuple(self.recomputed),
             differences=tuple(self.differences),
@@ -114,22 +101,18 @@ class Verifying:
 
 
 @contextlib.contextmanager
-def verifying(file: Path, seed: int | None = None, tolerance: float | None = None) -> Iterator[Verifying]:
+def verifying(file: Path, seed: int | None = None, tolerance: float = TOLERANCE) -> Iterator[Verifying]:
     """Context manager that gives the verification of a bundle, after every row in it was read and compared with its
     cell. Raises `StorageError` for what is no bundle, and for rows that cannot be read.
 
     ``seed`` chooses the cells to recompute; by default it is a random one. ``tolerance``: by how much numbers may
-    differ; by default not at all, or by `OTHER_PROCESSOR` if another processor computed them.
+    differ.
     """
-    before = bundle_sha256(file)
-    require_output_file(verification_file(file), option="BUNDLE")
-    with open_bundle(file) as folder:
-        results = RunResults(folder)
-        same = results.run.machine.processor == device_name("cpu")
-        if tolerance is None:
-            tolerance = 0.0 if same else OTHER_PROCESSOR
+    with open_bundle(file) as bundle:
+        require_output_file(verification_file(file), option="BUNDLE")
+        results = RunResults(bundle.folder)
         seed = secrets.randbits(32) if seed is None else seed
-        found = Verifying(file=file, sha256=before, results=results, seed=seed, tolerance=tolerance)
+        found = Verifying(file=file, sha256=bundle.sha256, results=results, seed=seed, tolerance=tolerance)
         found.differences += _some(disagreements(results))
         yield found
 
@@ -161,12 +144,10 @@ def plan_cells(
     except BenchError as error:
         state.unchecked.append(f"none of the {len(state.results.cells)} cells could be recomputed: {error}")
         return None
-    state.plan = plan
-    state.differences += _some(_other_record(record, plan, registry))
-    state.differences += _some(_other_cells(state.results, plan, registry))
-    state.differences += _some(_other_stages(state.results, plan))
+    for differing in differences_from_plan(state.results, record, plan, registry):
+        state.differences += _some(differing)
     asked = [cell for cell in plan.cells if cell.skip is None]
-    state.of = len(asked)
+    state.recomputable = len(asked)
     state.chosen = choose(asked, count, f"{state.seed}/{state.sha256}")
     if not state.chosen:
         state.unchecked.append("no cell was recomputed: all of them are skipped")
@@ -201,15 +182,15 @@ def place_to_compute(state: Verifying) -> Iterator[tuple[Folders, Path]]:
 def compare(state: Verifying, again: Path) -> None:
     """Compare the chosen cells of a bundle with the run folder in which they were recomputed."""
     now = RunResults(again)
-    theirs, ours = (_by_cell(results) for results in (state.results, now))
+    theirs, ours = (cells_by_id(results) for results in (state.results, now))
     for cell in state.chosen:
-        if cell.id not in theirs:  # `_other_cells` has said so.
+        if cell.id not in theirs:  # `differences_from_plan` has said so.
             continue
         where = f"cell {cell.id} ({_words(cell)})"
         ends = [(row["status"], row["failed_stage"]) for row in (ours[cell.id], theirs[cell.id])]
         (expected, stage), (given, _) = ends
         if ends[0] == ends[1] or (expected, given) == ("ok", "ok"):
-            found = compared(cell, state.results, now, state.tolerance)
+            found = compared(labels_of_row(ours[cell.id]), state.results, now, state.tolerance)
             state.recomputed.append(RecomputedCell(cell=cell.id, rows=found.rows, largest=found.largest))
             state.differences += [f"{where}: {text}" for text in found.texts]
         elif expected == "ok" and given != "timeout":
@@ -219,22 +200,12 @@ def compare(state: Verifying, again: Path) -> None:
             state.unchecked.append(f"{where}: it ended otherwise, {here} and {given} in the bundle")
 
 
-def _by_cell(results: RunResults) -> Mapping[str, Mapping[str, Any]]:
-    rows = _cell_table(results).to_pylist()
-    return {row["cell"]: row for row in rows}
-
-
-def _cell_table(results: RunResults) -> pa.Table:
-    path = results.folder / "cells.parquet"
-    return checked_cells(path, read_table(path, MOST_CELLS))
-
-
 def _words(cell: Cell) -> str:
     evaluated = f", seen by {cell.evaluated.label}" if cell.evaluated else ""
     return f"{cell.experiment}: {cell.defense.label} on {cell.dataset.label}, {cell.attack.label}{evaluated}"
 
 
-# ---- what the record and the cells claim -----------------------------------------------------------------------------
+# ---- what the suite claims -------------------------------------------------------------------------------------------
 
 
 def _wrong_claims(record: RunRecord) -> Iterator[str]:
@@ -275,68 +246,4 @@ def _missing_defenses(raw: Mapping[str, Any], record: RunRecord) -> set[str]:
         for table in raw["experiment"]
         for defense in table["defenses"]
         if defense not in [*asked.get(table["name"], ()), *known.get(table["name"], ())]
-    }
-
-
-def _other_record(record: RunRecord, plan: Plan, registry: Registry) -> Iterator[str]:
-    """Yield which components and texts of a record are not those of its plan."""
-    planned = run_records.of_plan(plan, registry, "local", datetime.now(UTC))
-    public = public_record(planned, hide_paths)
-    for name in ("name", "title", "description", "experiments"):
-        if getattr(record.suite, name) != getattr(public.suite, name):
-            yield f"{RECORD}: suite.{name}: expected what its suite says, found something else"
-    recorded, expected = (list(map(_fixed, of.components)) for of in (record, public))
-    for component in expected:
-        if component not in recorded:
-            words = f"{component.kind} {component.label}"
-            yield f"{RECORD}: components: expected {words} as it is here, found another one, or none"
-    for component in recorded:
-        if component not in expected:
-            words = f"{component.kind} {component.label}"
-            yield f"{RECORD}: components: expected those that its cells use, as they are here, found {words}"
-
-
-def _fixed(component: ComponentRecord) -> ComponentRecord:
-    """Return a component without what is noticed on a machine: notes, and why a stand-in takes its place."""
-    return replace(component, notes=(), because=None)
-
-
-def _other_cells(results: RunResults, plan: Plan, registry: Registry) -> Iterator[str]:
-    """Yield which cells of a run are not those of its plan: missing, additional, or with another label."""
-    path = results.folder / "cells.parquet"
-    rows = [cell_row(outcome(cell, plan, {}), registry) for cell in plan.cells]
-    table = checked_cells(path, pa.Table.from_pylist(rows, schema=CELLS))
-    planned = {row["cell"]: _public_row(row) for row in table.to_pylist()}
-    found = _by_cell(results)
-    for cell in sorted(planned.keys() - found.keys()):
-        yield f"cells.parquet: expected the cell {cell} of its suite, found none"
-    for cell in sorted(found.keys() - planned.keys()):
-        yield f"cells.parquet: expected cells of its suite, found {cell}, which is none"
-    for cell in sorted(planned.keys() & found.keys()):
-        expected, given = planned[cell], found[cell]
-        if _skip(expected) != _skip(given):
-            yield f"cells.parquet: cell {cell}: expected one {_skip(expected)}, found one {_skip(given)}"
-        for name in CELLS.names:
-            if name not in _ENDING and expected[name] != given[name]:
-                wanted, stands = (shortened(str(row[name])) for row in (expected, given))
-                yield f"cells.parquet: cell {cell}: {name}: expected {wanted}, found {stands}"
-
-
-def _other_stages(results: RunResults, plan: Plan) -> Iterator[str]:
-    """Yield which stages of a run are not those of its plan."""
-    for row in results.stages:
-        stage = plan.stages.get(row["key"])
-        if stage is None or (stage.kind, hide_paths("stages.parquet", stage.name)) != (row["kind"], row["name"]):
-            yield f"stages.parquet: expected stages of its suite, found {shortened(str(row['name']))}, which is none"
-
-
-def _skip(row: Mapping[str, Any]) -> str:
-    return f"that is skipped ({shortened(str(row['reason']))})" if row["status"] == "skipped" else "that is not skipped"
-
-
-def _public_row(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the row of a cell as a bundle holds it."""
-    return {
-        name: public_text(value, "cells.parquet", hide_paths) if isinstance(value, str) and value else value
-        for name, value in row.items()
     }

@@ -19,6 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from io import BufferedReader
 from pathlib import Path
+from typing import Any
 
 from bench.core.content_keys import joined_digest
 from bench.core.errors import StorageError
@@ -27,9 +28,9 @@ from bench.core.packages import DISTRIBUTION
 from bench.core.parsing import parse_json
 from bench.core.paths import below, child, inside, is_file_name
 from bench.core.provenance import VERSION, file_sha256
-from bench.core.text import shortened_repr
+from bench.core.text import printable, shortened_repr
 from bench.core.whole_files import LARGEST_JSON, read_json
-from bench.store.public_runs import PUBLIC_TABLES, hide_paths, write_public
+from bench.store.public_runs import PUBLIC_TABLES, as_published, write_public
 from bench.store.reading import RunResults
 from bench.store.run_record import RECORD, RunRecord, read_record
 from bench.store.schema import SCHEMA_VERSION
@@ -84,8 +85,8 @@ class BundleManifest:
 # ---- writing ---------------------------------------------------------------------------------------------------------
 
 
-def write_bundle(run: Path, file: Path) -> BundleManifest:
-    """Write the bundle of a run that has ended, and return its manifest.
+def write_bundle(run: Path, file: Path) -> None:
+    """Write the bundle of a run that has ended. Open it next, which shows that others can, too.
 
     Raises `StorageError` for a run that has not ended, of single cells, of a rescoring or of an earlier schema, if its
     files were changed since it ended, and if a name of a picture is a path of this machine.
@@ -106,10 +107,8 @@ def write_bundle(run: Path, file: Path) -> BundleManifest:
     with tempfile.TemporaryDirectory(prefix="bench-") as place:
         folder = child(Path(place), "run")
         folder.mkdir()
-        write_public(run, record, folder, hide_paths)
-        manifest = pack(folder, file)
-    with open_bundle(file):  # It is what `open_bundle` accepts.
-        return manifest
+        write_public(run, record, folder, as_published())
+        pack(folder, file)
 
 
 def require_bundle_file(file: Path) -> None:
@@ -125,8 +124,8 @@ def require_bundle_file(file: Path) -> None:
                 )
 
 
-def pack(folder: Path, file: Path) -> BundleManifest:
-    """Write a bundle of all files of a public copy of a run, and return the manifest, which is added to the folder.
+def pack(folder: Path, file: Path) -> None:
+    """Write a bundle of all files of a public copy of a run; the manifest is added to the folder.
 
     Raises `StorageError` if they are too large, or if the file cannot be written.
     """
@@ -140,7 +139,6 @@ def pack(folder: Path, file: Path) -> BundleManifest:
     (folder / MANIFEST).write_text(json.dumps(asdict(manifest), indent=1), encoding="utf-8")
     with replacing(file) as temporary:
         _zip(folder, sorted([*names, MANIFEST]), temporary)
-    return manifest
 
 
 def _about(path: Path) -> BundledFile:
@@ -177,33 +175,34 @@ def _zip(folder: Path, names: Sequence[str], file: Path) -> None:
 # ---- reading ---------------------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, kw_only=True)
+class OpenBundle:
+    """A bundle that was checked and unpacked: the run folder that it holds, its manifest, and the sha256 of its
+    file."""
+
+    folder: Path
+    manifest: BundleManifest
+    sha256: str
+
+
 @contextlib.contextmanager
-def open_bundle(file: Path) -> Iterator[Path]:
-    """Context manager that gives the run folder in a bundle, unpacked into a temporary folder, with its manifest.
+def open_bundle(file: Path) -> Iterator[OpenBundle]:
+    """Context manager that gives a bundle, unpacked into a temporary folder.
 
     Everything about the container is checked before; the rows are checked where they are read, like those of any run.
     Raises `StorageError` for what is no bundle, or one that was damaged or changed.
     """
     with tempfile.TemporaryDirectory(prefix="bench-") as place:
         with _readable(file), _opened(file) as stream:
-            entries = _entries(file, stream)
-            folder = _unpacked(file, entries, Path(place))
+            sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+            archive = _entries(file, stream)
+            manifest = _manifest(file, archive)
+            folder = _unpacked(file, archive, manifest, Path(place))
         try:
-            _check_record(file, folder)
-            yield folder
+            _check_record(file, folder, manifest)
+            yield OpenBundle(folder=folder, manifest=manifest, sha256=sha256)
         except StorageError as error:  # It names a file in the temporary folder, which nobody will find.
             raise StorageError(str(error).replace(str(folder), str(file))) from None
-
-
-def read_manifest(folder: Path) -> BundleManifest:
-    """Return the manifest in a folder that `open_bundle` gave."""
-    return decode(BundleManifest, read_json(folder / MANIFEST))
-
-
-def bundle_sha256(file: Path) -> str:
-    """Return the sha256 of a bundle. Raises `StorageError` if it cannot be read."""
-    with _readable(file), _opened(file) as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _refused(file: Path, expected: str, found: str) -> StorageError:
@@ -288,16 +287,10 @@ def _is_expected(name: str) -> bool:
     return parts[2].startswith("experiment=") and digits and parts[3] == f"part-{number}.parquet"
 
 
-def _unpacked(file: Path, archive: zipfile.ZipFile, place: Path) -> Path:
+def _unpacked(file: Path, archive: zipfile.ZipFile, manifest: BundleManifest, place: Path) -> Path:
     """Unpack the files of a bundle below a folder, compare them with the manifest, and return their folder."""
-    sizes = {entry.filename: entry.file_size for entry in archive.infolist()}
-    if sizes.get(MANIFEST, 0) > LARGEST_JSON:
-        raise _refused(file, f"a manifest of at most {LARGEST_JSON:,} bytes", f"{sizes[MANIFEST]:,}")
-    if MANIFEST not in sizes:
-        raise _refused(file, f"a bundle of bench, with {MANIFEST}", "none")
-    manifest = _manifest(file, archive.read(MANIFEST))
+    sizes = {entry.filename: entry.file_size for entry in archive.infolist() if entry.filename != MANIFEST}
     listed = {name: about.size for name, about in manifest.files.items()}
-    del sizes[MANIFEST]
     for name in sorted(listed.keys() | sizes.keys()):
         if listed.get(name) != sizes.get(name):
             expected, found = (f"{of[name]:,} bytes" if name in of else "no file" for of in (listed, sizes))
@@ -314,12 +307,17 @@ def _unpacked(file: Path, archive: zipfile.ZipFile, place: Path) -> Path:
                 into.write(chunk)
         if digest.hexdigest() != about.sha256:
             raise _refused(file, f"{name} as its manifest says", "one that was damaged or changed")
-    (folder / MANIFEST).write_bytes(archive.read(MANIFEST))
     return folder
 
 
-def _manifest(file: Path, content: bytes) -> BundleManifest:
-    raw = parse_json(content)
+def _manifest(file: Path, archive: zipfile.ZipFile) -> BundleManifest:
+    """Return the manifest of a bundle."""
+    size = next((entry.file_size for entry in archive.infolist() if entry.filename == MANIFEST), None)
+    if size is None:
+        raise _refused(file, f"a bundle of bench, with {MANIFEST}", "none")
+    if size > LARGEST_JSON:
+        raise _refused(file, f"a manifest of at most {LARGEST_JSON:,} bytes", f"{size:,}")
+    raw = parse_json(archive.read(MANIFEST))
     found = raw.get("format") if isinstance(raw, dict) else None
     if isinstance(found, int) and not isinstance(found, bool) and found > FORMAT:
         raise StorageError(f"{file}: expected a bundle of format {FORMAT}, found {found}; install a newer bench")
@@ -334,9 +332,13 @@ def _manifest(file: Path, content: bytes) -> BundleManifest:
     return manifest
 
 
-def _check_record(file: Path, folder: Path) -> None:
-    """Raise `StorageError` unless the record of the run in a bundle says the same as its manifest."""
-    record, manifest = read_record(folder), read_manifest(folder)
+def _check_record(file: Path, folder: Path, manifest: BundleManifest) -> None:
+    """Raise `StorageError` unless the record of the run in a bundle can be printed and says the same as its
+    manifest."""
+    record = read_record(folder)
+    if hidden := next((text for text in _texts(read_json(folder / RECORD)) if printable(text) != text), None):
+        expected = f"texts of {RECORD} without characters that control a terminal or that nobody sees"
+        raise _refused(file, expected, shortened_repr(hidden))
     if record.schema != SCHEMA_VERSION or not record.ended or record.derived:
         raise _refused(file, f"a run of a whole suite of schema {SCHEMA_VERSION}", "another one")
     described = replace(_described(record), files=manifest.files)
@@ -346,3 +348,16 @@ def _check_record(file: Path, folder: Path) -> None:
     listed = {name: about.sha256 for name, about in manifest.files.items() if name != RECORD}
     if listed != dict(record.files):
         raise _refused(file, f"{MANIFEST} and {RECORD} to agree", "other files")
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Yield the texts in a value of JSON, those of its keys among them."""
+    waiting = [value]
+    while waiting:
+        match waiting.pop():
+            case str() as text:
+                yield text
+            case dict() as table:
+                waiting += [*table.keys(), *table.values()]
+            case list() as items:
+                waiting += items

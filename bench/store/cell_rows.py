@@ -19,6 +19,9 @@ from bench.store.badges import badges_of
 from bench.store.schema import _COUNT, _FLAG, _TEXT
 
 _NONE: Mapping[str, str] = MappingProxyType({})
+# The columns that say how a cell ended: in words, and what was measured on one machine.
+_IN_WORDS = ("status", "reason", "failed_stage", "traceback", "log")
+MEASURED = ("batch", "seconds", "peak_mb", "cached")
 
 
 def cell_row(outcome: Outcome, registry: Registry, unstable: Mapping[str, str] = _NONE) -> dict[str, Any]:
@@ -82,9 +85,8 @@ def _joined(unstable: Mapping[str, str], keys: Sequence[str]) -> str | None:
 
 def ending_columns(ending: Mapping[str, Any]) -> dict[str, Any]:
     """Return the columns that say how a cell ended, from these fields of its `bench.core.domain.Outcome` by name."""
-    same = ("status", "reason", "failed_stage", "batch", "seconds", "peak_mb", "cached")
-    texts = {name: ending[name] or None for name in ("traceback", "log")}
-    return {**{name: ending[name] for name in same}, **texts, "protect": json.dumps(ending["protect"])}
+    words = {name: ending[name] or None for name in _IN_WORDS}
+    return {**words, **{name: ending[name] for name in MEASURED}, "protect": json.dumps(ending["protect"])}
 
 
 def _plain(value: object) -> Any:

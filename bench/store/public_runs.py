@@ -10,7 +10,7 @@ import json
 import os
 import platform
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from bench.core.parsing import parse_json
 from bench.core.paths import below, inside
 from bench.core.provenance import file_sha256
 from bench.core.table_sizes import read_table
+from bench.core.text import printable, shortened_repr
 from bench.core.whole_files import read_whole
 from bench.store.run_record import RECORD, ComponentRecord, RunRecord, as_json, write_record
 from bench.store.schema import IDENTITY, SAMPLES
@@ -64,9 +65,17 @@ def require_no_path(file: str, text: str) -> str:
     return text
 
 
-def hide_paths(file: str, text: str) -> str:
-    """Return a text with ``(path)`` in place of each path of a machine. ``file`` is not used."""
-    for folder in _own_folders():
+def as_published() -> Publish:
+    """Return the function for what others may read: paths of a machine are hidden, and characters that control a
+    terminal or that nobody sees are replaced. The folders of this machine are those of now, looked up once."""
+    own = _own_folders()
+    return lambda _, text: printable(hide_paths(text, own))
+
+
+def hide_paths(text: str, own: Sequence[str] = ()) -> str:
+    """Return a text with ``(path)`` in place of each path of a machine. ``own`` are folders that are hidden also where
+    they do not look like paths, because their names have spaces; longer ones come first."""
+    for folder in own:
         text = text.replace(folder, _HIDDEN)
     if re.match(r"/.|[A-Za-z]:\\|\\\\", text) and "\n" not in text:  # A path, whatever characters its folders have.
         return _HIDDEN
@@ -121,8 +130,9 @@ def _copied(source: Path, target: Path, name: str, publish: Publish) -> Path:
             known = {text: public_text(text, name, publish) for text in column.unique().to_pylist() if text}
             changed = {text for text, public in known.items() if text != public}
             if changed and (field.name in keys or field.name.endswith("_id")):
+                names = "names without paths, and without characters that control a terminal or that nobody sees"
                 raise StorageError(
-                    f"{source}: {field.name}: expected names without a path, found {sorted(changed)[0]!r}"
+                    f"{source}: {field.name}: expected {names}, found {shortened_repr(sorted(changed)[0])}"
                 )
             if changed:
                 values = [known.get(text, text) for text in column.to_pylist()]

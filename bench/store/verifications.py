@@ -13,7 +13,6 @@ from pathlib import Path
 from bench.core.errors import StorageError
 from bench.core.files import write_atomically
 from bench.core.whole_files import read_json
-from bench.store.bundles import bundle_sha256
 from bench.store.typed_json import decode
 
 
@@ -26,6 +25,11 @@ class RecomputedCell:
     rows: int
     largest: float
 
+    @property
+    def exact(self) -> bool:
+        """True if no number differs at all."""
+        return self.largest == 0
+
 
 @dataclass(frozen=True, kw_only=True)
 class Verification:
@@ -33,8 +37,8 @@ class Verification:
 
     - ``ok``: everything agreed, and could be checked
     - ``bench``: the version of bench that verified it; ``date``: when, in UTC
-    - ``seed``, ``cells``: which cells were recomputed, of so many (``of``) with results; ``tolerance``: by which their
-      numbers could differ
+    - ``cells``: those that were recomputed; ``seed``: by which they were chosen among the ``recomputable`` cells, which
+      are not skipped; ``tolerance``: by which their numbers could differ
     - ``differences``: what did not agree; ``unchecked``: what could not be checked, and why
     """
 
@@ -43,7 +47,7 @@ class Verification:
     bench: str
     date: str
     seed: int
-    of: int = 0
+    recomputable: int = 0
     tolerance: float = 0.0
     cells: Sequence[RecomputedCell] = ()
     differences: Sequence[str] = ()
@@ -62,8 +66,9 @@ def write_verification(bundle: Path, found: Verification) -> Path:
     return path
 
 
-def read_verification(bundle: Path) -> Verification | None:
-    """Return the record of verification beside a bundle; None if there is none, or if it is about another file.
+def read_verification(bundle: Path, sha256: str) -> Verification | None:
+    """Return the record of verification beside a bundle, whose sha256 is given; None if there is none, or if it is
+    about another file.
 
     Raises `StorageError` if it cannot be read.
     """
@@ -74,4 +79,4 @@ def read_verification(bundle: Path) -> Verification | None:
         return None
     except (OSError, ValueError, OverflowError) as error:
         raise StorageError(f"{path}: expected the record of a verification, found none ({error})") from None
-    return found if found.sha256 == bundle_sha256(bundle) else None
+    return found if found.sha256 == sha256 else None

@@ -184,7 +184,7 @@ def test_every_error_of_ours_is_a_message(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr("bench.registry.discovery.discover", fail)
     done = CliRunner().invoke(main, ["plugins"])
     assert done.exit_code == 2
-    assert done.output == "Error: line one\nline [two]\n"
+    assert done.output == "Error: line one\n  line [two]\n"
 
 
 @pytest.mark.parametrize(

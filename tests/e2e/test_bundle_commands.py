@@ -44,12 +44,12 @@ def tiny(bench: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_published_run_is_verified(bench: Command, tiny: Path) -> None:
     done = bench("verify", tiny, "--cells", "2", cwd=tiny.parent)
     assert done.code == 0, done.err
-    assert "verified:  all that is compared agrees; 2 of 2 cells were recomputed\n" in done.out
+    assert "verified:  all that is compared agrees; 2 of 2 cells were recomputed, all exactly equal\n" in done.out
     assert not done.left
     written = tiny.with_name("tiny.zip.verified.json")
     assert sorted(tiny.parent.iterdir()) == [tiny, written]
     found = json.loads(written.read_text())
-    assert (found["ok"], found["of"], [cell["largest"] for cell in found["cells"]]) == (True, 2, [0.0, 0.0])
+    assert (found["ok"], found["recomputable"], [cell["largest"] for cell in found["cells"]]) == (True, 2, [0.0, 0.0])
 
 
 def test_one_changed_figure_is_found(bench: Command, tiny: Path, tmp_path: Path) -> None:

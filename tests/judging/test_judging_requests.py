@@ -24,7 +24,7 @@ ZOO = ("zoo-mobileface",)
         (["zoo-mobilefacet"], r"--judge zoo-mobilefacet: expected the name of a model plugin.*did you mean"),
         (["zoo-resnet", "zoo-resnet,label=A"], "--judge: expected each network once, found zoo-resnet twice"),
         (["zoo-resnet,label=A", "zoo-mobileface,label=a"], "found two called 'a'; add label=NAME"),
-        (["zoo-resnet,label=3"], r"--judge zoo-resnet\.label: expected a text, found 3"),
+        (["zoo-resnet,label=3"], r"--judge zoo-resnet\.label: expected a text in one line, found 3"),
         (["toy-a"], r"--judge toy-a: expected a network for aligned faces of 112x112, found one for 32x32"),
         (["torch-module,factory=a:b"], "expected a network of an installed plugin, or weights in a file"),
         (["mobileface,weights_file=nowhere.pth"], "nowhere.pth"),

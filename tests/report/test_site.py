@@ -18,15 +18,17 @@ from bench.analysis.rows import Rows
 from bench.analysis.table_model import Measurement, TableMetric
 from bench.analysis.tables.recommendation import recommend
 from bench.core.errors import StorageError
+from bench.core.provenance import file_sha256
 from bench.registry.discovery import Registry
 from bench.report.charts import Chart, Curve, Panel, Style
-from bench.report.site import MARK, require_site_folder, write_site
+from bench.report.site import write_site
 from bench.report.site.documentation import documentation
+from bench.report.site.folder import MARK, replacing_site, require_site_folder
 from bench.report.site.paths import PagePaths
 from bench.report.site.pictures import panels
 from bench.report.site.sources import Source, opened
 from bench.report.site.standings import Board, GoalBoard, boards
-from bench.store.bundles import bundle_sha256, write_bundle
+from bench.store.bundles import write_bundle
 from bench.store.reading import RunResults
 from bench.store.run_record import ComponentRecord, OriginRecord
 from bench.store.verifications import Verification, write_verification
@@ -366,8 +368,8 @@ def test_runs_bundles_and_their_verification_are_opened(tmp_path: Path) -> None:
     first, second = first_run(results / "fake" / "20260101-one"), second_run(tmp_path / "elsewhere")
     for name in ("mine.zip", "theirs.zip"):
         write_bundle(second.folder, tmp_path / name)
-    about = {"bench": "0.1.0", "date": "2026-01-03", "seed": 1, "of": 8}
-    sha256 = bundle_sha256(tmp_path / "mine.zip")
+    about = {"bench": "0.1.0", "date": "2026-01-03", "seed": 1, "recomputable": 8}
+    sha256 = file_sha256(tmp_path / "mine.zip")
     write_verification(tmp_path / "mine.zip", Verification(sha256=sha256, ok=True, **about))
     write_verification(tmp_path / "theirs.zip", Verification(sha256="0" * 64, ok=True, **about))
     with opened(["fake", str(tmp_path / "mine.zip"), str(tmp_path / "theirs.zip")], results) as found:
@@ -390,6 +392,12 @@ def test_what_is_no_run_is_one_error(tmp_path: Path) -> None:
             opened([name], tmp_path),
         ):
             raise AssertionError
+    (tmp_path / "notes.txt").write_text("mine")
+    with (
+        pytest.raises(StorageError, match=r"or a bundle \(\.zip\), found another file"),
+        opened([str(tmp_path / "notes.txt")], tmp_path),
+    ):
+        raise AssertionError
     (tmp_path / "bad.zip").write_bytes(b"no zip")
     with pytest.raises(StorageError, match="expected a bundle"), opened([str(tmp_path / "bad.zip")], tmp_path):
         raise AssertionError
@@ -462,10 +470,31 @@ def test_a_site_is_written_only_where_nothing_else_is(tmp_path: Path) -> None:
     (folder / "defenses" / "a.html").write_text(MARK)  # An interrupted command wrote it; the first page comes last.
     require_site_folder(folder)
     (folder / "defenses" / "mine.txt").write_text("mine")
-    with pytest.raises(StorageError, match="found defenses there"):
+    with pytest.raises(StorageError, match="found 'defenses' there"):
         require_site_folder(folder)
+    (folder / ".bench-site").mkdir()  # A killed command has left it.
+    require_site_folder(folder)
+    (folder / ".bench-site").rmdir()
     (folder / "index.html").write_text(MARK)
     require_site_folder(folder)
     (folder / "index.html").write_text("mine")
     with pytest.raises(StorageError, match="found another"):
         require_site_folder(folder)
+
+
+def test_two_commands_at_once_write_one_site_and_one_error(tmp_path: Path, runs: list[Source]) -> None:
+    folder = tmp_path / "site"
+    with replacing_site(folder) as unfinished:
+        (unfinished / "index.html").write_text(MARK)
+        with pytest.raises(StorageError, match="expected that no other bench site writes there, found one that does"):
+            write_site(runs, folder, ["one", "two"], "site")
+    assert [path.name for path in folder.iterdir()] == ["index.html"]
+
+
+def test_an_error_leaves_the_earlier_site(tmp_path: Path) -> None:
+    (tmp_path / "index.html").write_text(f"{MARK} earlier")
+
+    with pytest.raises(KeyError), replacing_site(tmp_path) as unfinished:
+        raise KeyError((unfinished / "index.html").write_text(f"{MARK} half"))
+    assert (tmp_path / "index.html").read_text() == f"{MARK} earlier"
+    assert [path.name for path in tmp_path.iterdir()] == ["index.html"]

@@ -15,7 +15,8 @@ import pytest
 from forger import change_record, change_value, forged
 from support import in_process as bench
 
-from bench.core.errors import UntrustedError
+from bench.core.errors import StorageError, UntrustedError
+from bench.core.provenance import file_sha256
 from bench.registry.discovery import Registry
 from bench.runs.named_files import require_no_files
 from bench.runs.same_rows import RowComparison, _compare
@@ -60,7 +61,7 @@ def small(kept: Path, tmp_path: Path, inline: None, monkeypatch: pytest.MonkeyPa
 
 
 def verification(bundle: Path) -> Verification:
-    found = read_verification(bundle)
+    found = read_verification(bundle, file_sha256(bundle))
     assert found is not None
     return found
 
@@ -75,14 +76,14 @@ def rows_of(folder: Path, table: str = "verification") -> Path:
 def test_an_honest_bundle_agrees(small: Path) -> None:
     done = bench("verify", small, *ALL)
     assert done.exit_code == 0, done.output
-    assert "verified:  all that is compared agrees; 6 of 6 cells were recomputed" in done.stdout
+    assert "verified:  all that is compared agrees; 6 of 6 cells were recomputed, all exactly equal" in done.stdout
     found = verification(small)
     assert found.ok
-    assert len({cell.cell for cell in found.cells}) == found.of == 6
+    assert len({cell.cell for cell in found.cells}) == found.recomputable == 6
     assert max(cell.largest for cell in found.cells) == 0
     few, many = min(cell.rows for cell in found.cells), max(cell.rows for cell in found.cells)
     assert many == few + 6 + 3, "a defense fails here too, and has neither pairs nor uploads"
-    assert (found.differences, found.unchecked, found.tolerance) == ((), (), 0)
+    assert (found.differences, found.unchecked, found.tolerance) == ((), (), 1e-3)
     assert sorted(path.name for path in small.parent.iterdir()) == ["small.zip", "small.zip.verified.json"]
 
 
@@ -142,28 +143,29 @@ def test_a_changed_figure_is_found_with_its_cell(small: Path, tmp_path: Path) ->
     assert max(cell.largest for cell in found.cells) == pytest.approx(was["value"] + 0.25)
 
 
-def test_a_small_change_agrees_within_a_tolerance(small: Path, tmp_path: Path) -> None:
+def test_a_small_change_agrees_within_the_tolerance_and_is_not_exact(small: Path, tmp_path: Path) -> None:
     def change(folder: Path) -> None:
         table = pq.read_table(rows_of(folder), partitioning=None)
         change_value(rows_of(folder), "cos_cross", 7, table["cos_cross"][7].as_py() + 1e-5)
 
     bundle = forged(small, tmp_path / "forged.zip", change)
-    assert bench("verify", bundle, *ALL).exit_code == 1
-    assert bench("verify", bundle, *ALL, "--tolerance", "1e-4").exit_code == 0
-    assert verification(bundle).tolerance == 1e-4
-    assert 0 < max(cell.largest for cell in verification(bundle).cells) < 2e-5
+    assert bench("verify", bundle, *ALL, "--tolerance", "0").exit_code == 1
+    done = bench("verify", bundle, *ALL)
+    assert done.exit_code == 0
+    assert "6 of 6 cells were recomputed, 5 exactly equal, the others within 0.001" in done.stdout
+    assert done.stdout.count("numbers differ by up to 1e-05") == 1
+    assert sum(cell.exact for cell in verification(bundle).cells) == 5
 
 
-def test_another_processor_has_a_tolerance_and_a_note(small: Path, tmp_path: Path) -> None:
+def test_another_processor_has_a_note(small: Path, tmp_path: Path) -> None:
     def change(folder: Path) -> None:
         machine = replace(read_record(folder).machine, processor="Abacus")
-        change_record(folder, machine=machine)
+        change_record(folder, machine=machine, device_name="Abacus")
 
     bundle = forged(small, tmp_path / "forged.zip", change)
     done = bench("verify", bundle)
     assert done.exit_code == 0, done.output
     assert "note: recorded on Abacus, this is" in done.stderr
-    assert verification(bundle).tolerance == 1e-3
 
 
 def drop_rows(folder: Path) -> None:
@@ -268,6 +270,46 @@ def add_rows(folder: Path) -> None:
     pq.write_table(to_table(pd.concat([frame, more]), rows_of(folder, "images")), rows_of(folder, "images"))
 
 
+def change_reason(folder: Path) -> None:
+    """The end of a long reason, which messages cut, is another one."""
+    path = folder / "cells.parquet"
+    frame = pq.read_table(path).to_pandas()
+    row = frame.index[frame["status"] == "skipped"][0]
+    frame.loc[row, "reason"] += " and is of no interest"
+    pq.write_table(to_table(frame, path), path)
+
+
+def change_reason_of_stage(folder: Path) -> None:
+    path = folder / "stages.parquet"
+    frame = pq.read_table(path).to_pandas()
+    frame.loc[(frame["kind"] == "score") & (frame["status"] == "failed"), "reason"] = "out of memory"
+    pq.write_table(to_table(frame, path), path)
+
+
+def change_device(folder: Path) -> None:
+    change_record(folder, device_name="Cray-1")
+
+
+def change_version(folder: Path) -> None:
+    with_suite(folder, lambda raw: raw["suite"].update(version="standard-1+changed"))
+
+
+def add_traceback(folder: Path) -> None:
+    change_value(folder / "cells.parquet", "traceback", 0, "read this")
+
+
+def say_unstable(folder: Path) -> None:
+    change_value(folder / "cells.parquet", "unstable", 0, "everything differs")
+
+
+def change_seed(folder: Path) -> None:
+    change_value(folder / "stages.parquet", "seed", 0, 77)
+
+
+def change_command(folder: Path) -> None:
+    change_record(folder, command=["bench", "run", "standard"])
+
+
 RECOMPUTED: Mapping[str, tuple[Callable[[Path], object], str]] = {
     "a row is missing": (drop_rows, "expected 6 rows, found 5; 1 are missing and 0 are not of this cell"),
     "a row is added": (add_rows, "samples/images: expected 3 rows, found 4; 0 are missing and 1 are not of this cell"),
@@ -283,6 +325,14 @@ FORGED: Mapping[str, tuple[Callable[[Path], object], str]] = {
     "no control": (change_control, "control: expected "),
     "other numbers of the paper": (change_numbers_of_paper, "one: expected the numbers of the paper, found others"),
     "another license": (change_license, "run.json: components: expected "),
+    "another reason to be skipped": (change_reason, ": reason: expected "),
+    "another reason of a failure": (change_reason_of_stage, ": reason: expected out of memory, found "),
+    "another device": (change_device, "run.json: device_name: expected "),
+    "another version": (change_version, "cells.parquet: suite_version: expected standard-1+changed, as run.json has"),
+    "a traceback": (add_traceback, ": traceback: expected None, found read this"),
+    "a wrong check": (say_unstable, ": unstable: expected None, found everything differs"),
+    "another seed": (change_seed, "stages.parquet: seed: expected "),
+    "another command": (change_command, "run.json: command: expected what bench bundle leaves of it"),
     "another title": (change_title, "run.json: suite.title: expected what its suite says, found something else"),
 }
 
@@ -327,7 +377,27 @@ def test_differences_are_cut_but_recorded(small: Path, tmp_path: Path) -> None:
     done = bench("verify", bundle, "--cells", 1)
     assert done.exit_code == 1
     assert done.stdout.count("differs:") == 21
-    assert len(verification(bundle).differences) > 24
+    assert len(verification(bundle).differences) >= 24
+
+
+@pytest.mark.parametrize("place", ["a label of a row", "a reason", "a set of labels", "the record"])
+def test_characters_that_control_a_terminal_are_refused(small: Path, tmp_path: Path, place: str) -> None:
+    def change(folder: Path) -> None:
+        if place == "a label of a row":
+            change_value(rows_of(folder), "evaluated", 1, "toy\x1b[2Ja")
+        elif place == "a set of labels":
+            change_value(folder / "cells.parquet", "surrogates", 0, ["\x9b2J"])
+        elif place == "a reason":
+            change_value(folder / "cells.parquet", "reason", 0, "good\rbad")
+        else:
+            change_record(folder, suite=replace(read_record(folder).suite, description="\u202egpj.exe"))
+
+    bundle = forged(small, tmp_path / "forged.zip", change)
+    with (
+        pytest.raises(StorageError, match=r"forged\.zip.*without characters that control a terminal"),
+        verifying(bundle),
+    ):
+        raise AssertionError
 
 
 # ---- what could not be checked ---------------------------------------------------------------------------------------
@@ -490,9 +560,10 @@ def test_the_suite_lies_in_no_folder_that_the_stranger_chooses(small: Path, tmp_
         change_record(folder, suite=replace(read_record(folder).suite, path="/etc/suite.toml"))
 
     bundle = forged(small, tmp_path / "forged.zip", change)
-    done = bench("verify", bundle)
-    assert done.exit_code == 0, done.output
+    done = bench("verify", bundle, "--cells", 1)
+    assert done.exit_code == 1, done.output
     assert "/etc" not in done.output
+    assert "run.json: suite: expected what bench bundle leaves of it, found something else" in done.stdout
 
 
 def test_what_is_no_bundle_is_one_message(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import shlex
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from stranger import Stranger
+from support import in_process as bench
 
+from bench.cli.terminal import say, say_lines, say_message
 from bench.core.text import escaped_json, json_text, printable
 from bench.store.recorded_commands import offered, offered_words
 
@@ -215,3 +218,38 @@ def test_a_name_with_a_line_break_is_one_line_of_a_list(stranger: Stranger) -> N
     listed = stranger.bench("runs", "ls").stdout
     assert [line for line in listed.splitlines() if line.startswith("golden")]
     assert not [line for line in listed.splitlines() if line.startswith("quick")]
+
+
+def test_a_line_is_one_line_and_a_message_has_no_other_at_its_margin(capsys: pytest.CaptureFixture[str]) -> None:
+    say("picture: a\nverified:  all agrees")
+    say_lines("one\ntwo \x1b[2J")
+    say_message("Error: b\nverified:  x: expected\n  one, found\nnote: another")
+    said = capsys.readouterr()
+    assert said.out == "picture: a\ufffdverified:  all agrees\none\ntwo \ufffd[2J\n"
+    assert said.err == "Error: b\n  verified:  x: expected\n  one, found\n  note: another\n"
+
+
+NAME = "mine.zip\nverified:  all agrees\r.zip"
+
+
+@pytest.mark.parametrize(
+    "command", [["verify", NAME], ["site", NAME, "-o", "site"], ["bundle", NAME], ["report", NAME]]
+)
+def test_a_file_name_with_line_breaks_is_one_line_of_an_error(
+    stranger: Stranger, command: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(stranger.home)
+    (stranger.home / NAME).write_text("no bundle")
+    done = bench(*command)
+    assert done.exit_code == 2
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert "mine.zip\ufffdverified:  all agrees\ufffd.zip" in done.stderr
+
+
+def test_commands_to_copy_are_quoted(stranger: Stranger) -> None:
+    file = stranger.home / "it's mine; touch x.zip"
+    done = stranger.bench("bundle", stranger.folder, "-o", file)
+    assert done.exit_code == 0, done.output
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("check it:")]
+    assert shlex.split(line.removeprefix("check it:")) == ["bench", "verify", str(file)]
+    assert f"{len(zipfile.ZipFile(file).namelist())} files, manifest.json among them" in done.stdout

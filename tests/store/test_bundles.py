@@ -21,8 +21,9 @@ from hypothesis import strategies as st
 from stranger import GOLDEN, files_of
 
 from bench.core.errors import StorageError
+from bench.core.provenance import file_sha256
 from bench.store import bundles
-from bench.store.bundles import MANIFEST, bundle_sha256, open_bundle, read_manifest, require_bundle_file, write_bundle
+from bench.store.bundles import MANIFEST, open_bundle, require_bundle_file, write_bundle
 from bench.store.public_runs import hide_paths, names_of_user
 from bench.store.reading import RunResults
 from bench.store.run_record import RECORD, read_record, write_record
@@ -47,14 +48,15 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_bundle_holds_the_rows_of_the_run(bundle: Path) -> None:
-    with open_bundle(bundle) as folder:
-        ours, golden = RunResults(folder), RunResults(GOLDEN)
+    with open_bundle(bundle) as opened:
+        ours, golden = RunResults(opened.folder), RunResults(GOLDEN)
         assert list(ours.cells["cell"]) == list(golden.cells["cell"])
         for name in ("verification", "images", "attributes", "up", "baselines"):
             assert ours.samples(name).equals(golden.samples(name))
         assert len(ours.stages) == len(golden.stages)
-        manifest = read_manifest(folder)
-    assert not folder.exists()
+        manifest = opened.manifest
+    assert not opened.folder.exists()
+    assert opened.sha256 == file_sha256(bundle)
     assert manifest.suite == "golden"
     assert manifest.plan == golden.run.digest
     assert set(manifest.data) == {"dataset toy-faces"}
@@ -65,12 +67,12 @@ def test_a_bundle_holds_the_rows_of_the_run(bundle: Path) -> None:
 
 def test_a_bundle_has_no_pictures_and_no_logs(bundle: Path) -> None:
     assert (GOLDEN / "samples" / "examples").exists()
-    with open_bundle(bundle) as folder:
-        results = RunResults(folder)
+    with open_bundle(bundle) as opened:
+        results = RunResults(opened.folder)
         assert not results.parts("examples")
         assert results.cells[["log", "traceback"]].isna().all().all()
         assert all(row["log"] is None and row["traceback"] is None for row in results.stages)
-        for path in folder.rglob("*.parquet"):
+        for path in opened.folder.rglob("*.parquet"):
             schema = pq.read_schema(path)
             assert schema.metadata is None
             assert not [field for field in schema if str(field.type) == "binary"]
@@ -99,15 +101,16 @@ def test_no_path_of_the_machine_is_published(tmp_path: Path, monkeypatch: pytest
     suite = replace(record.suite, path=f"{home}/suite.toml", description="of C:\\Users\\ann\\x")
     components = (first, *record.components[1:])
     write_record(run, replace(record, command=command, suite=suite, components=components))
-    change_value(run / "cells.parquet", "reason", 0, f"'{home}/x y' is missing")
+    change_value(run / "cells.parquet", "reason", 0, f"'{home}/x y' is \x1b[2Jmissing")
     record_digests(run)
     write_bundle(run, tmp_path / "b.zip")
     content = (tmp_path / "b.zip").read_bytes()
     for text in ("Ann Other", "/srv/data", "/opt/net", "Users", "x.pt"):
         assert text.encode() not in content
-    with open_bundle(tmp_path / "b.zip") as folder:
-        results = RunResults(folder)
+    with open_bundle(tmp_path / "b.zip") as opened:
+        results = RunResults(opened.folder)
         assert "Ann" not in str(results.cells["reason"].tolist())
+        assert "\x1b" not in "".join(results.cells["reason"].dropna())
         published = results.run
         assert published.command == ("bench", "run", "golden", "--defense", "noise,sigma=1.0", "--pairs", "4")
         assert published.suite.path == "suite.toml"
@@ -128,7 +131,15 @@ def test_no_path_of_the_machine_is_published(tmp_path: Path, monkeypatch: pytest
     ],
 )
 def test_paths_are_hidden(text: str, public: str) -> None:
-    assert hide_paths("run.json", text) == public
+    assert hide_paths(text) == public
+
+
+def test_names_of_pictures_that_control_a_terminal_are_refused(tmp_path: Path) -> None:
+    run = Path(shutil.copytree(GOLDEN, tmp_path / "run"))
+    change_value(run / ROWS, "left_id", 0, "\x1b[2J")
+    record_digests(run)
+    with pytest.raises(StorageError, match=r"left_id: expected names without paths, and without characters that"):
+        write_bundle(run, tmp_path / "b.zip")
 
 
 def test_names_of_pictures_that_are_paths_are_refused(tmp_path: Path) -> None:
@@ -136,19 +147,19 @@ def test_names_of_pictures_that_are_paths_are_refused(tmp_path: Path) -> None:
     rows = next((run / "samples" / "verification").rglob("*.parquet"))
     change_value(rows, "left_id", 0, "/home/ann/1.png")
     record_digests(run)
-    with pytest.raises(StorageError, match=r"left_id: expected names without a path, found '/home/ann/1\.png'"):
+    with pytest.raises(StorageError, match=r"left_id: expected names without paths.*, found '/home/ann/1\.png'"):
         write_bundle(run, tmp_path / "b.zip")
     assert not (tmp_path / "b.zip").exists()
 
 
 def test_the_name_of_the_user_is_noticed(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with open_bundle(bundle) as folder:
+    with open_bundle(bundle) as opened:
         monkeypatch.setenv("USER", "golden")
-        assert list(names_of_user(folder)) == [
+        assert list(names_of_user(opened.folder)) == [
             "run.json: a text holds 'golden', the name of this user or machine; see whether it may"
         ]
         monkeypatch.setenv("USER", "somebody-else")
-        assert list(names_of_user(folder)) == []
+        assert list(names_of_user(opened.folder)) == []
 
 
 def test_a_run_that_was_changed_is_not_published(tmp_path: Path) -> None:
@@ -381,8 +392,8 @@ def test_a_record_that_says_something_else_is_refused(bundle: Path, tmp_path: Pa
         change_record(folder, **{field: values[field]})
 
     if field == "files":
-        with open_bundle(bundle) as folder:
-            copy = Path(shutil.copytree(folder, tmp_path / "run"))
+        with open_bundle(bundle) as opened:
+            copy = Path(shutil.copytree(opened.folder, tmp_path / "run"))
         change(copy)
         file = tmp_path / "b.zip"
         bundles.pack(copy, file)
@@ -399,8 +410,8 @@ def test_the_record_and_tables_of_a_bundle_are_checked_like_those_of_any_run(bun
 
     file = forged(bundle, tmp_path / "b.zip", change)
     found = rf"^{file}/samples/verification: cos_self: expected .*, found 1\.5"
-    with pytest.raises(StorageError, match=found), open_bundle(file) as folder:
-        RunResults(folder).samples("verification")
+    with pytest.raises(StorageError, match=found), open_bundle(file) as opened:
+        RunResults(opened.folder).samples("verification")
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -416,8 +427,9 @@ def test_damaged_bundles_are_opened_or_refused_with_one_error(
         content[at] = data.draw(st.integers(0, 255))
     file = tmp_path / "damaged.zip"
     file.write_bytes(bytes(content))
-    with contextlib.suppress(StorageError), open_bundle(file) as folder, open_bundle(bundle) as original:
-        assert files_of(folder) == files_of(original)  # What is opened in spite of the change is not changed by it.
+    with contextlib.suppress(StorageError), open_bundle(file) as found, open_bundle(bundle) as original:
+        # What is opened in spite of the change is not changed by it.
+        assert files_of(found.folder) == files_of(original.folder)
 
 
 # ---- the record of a verification ------------------------------------------------------------------------------------
@@ -425,21 +437,23 @@ def test_damaged_bundles_are_opened_or_refused_with_one_error(
 
 def verification(bundle: Path) -> Verification:
     cells = (RecomputedCell(cell="a", rows=40, largest=0.0),)
-    return Verification(sha256=bundle_sha256(bundle), ok=True, bench="0.1.0", date="now", seed=1, of=3, cells=cells)
+    return Verification(
+        sha256=file_sha256(bundle), ok=True, bench="0.1.0", date="now", seed=1, recomputable=3, cells=cells
+    )
 
 
 def test_a_verification_is_read_again(bundle: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copy(bundle, tmp_path))
-    assert read_verification(copy) is None
+    assert read_verification(copy, file_sha256(copy)) is None
     assert write_verification(copy, verification(copy)) == tmp_path / "golden.zip.verified.json"
-    assert read_verification(copy) == verification(copy)
+    assert read_verification(copy, file_sha256(copy)) == verification(copy)
 
 
 def test_a_verification_counts_only_for_its_bundle(bundle: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copy(bundle, tmp_path))
     write_verification(copy, verification(copy))
     copy.write_bytes(copy.read_bytes() + b" ")
-    assert read_verification(copy) is None
+    assert read_verification(copy, file_sha256(copy)) is None
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"sha256": 1}', '{"ok": "yes"}', '{"a": NaN}'])
@@ -447,7 +461,7 @@ def test_a_verification_of_another_form_is_an_error(bundle: Path, tmp_path: Path
     copy = Path(shutil.copy(bundle, tmp_path))
     verification_file(copy).write_text(text)
     with pytest.raises(StorageError, match="expected the record of a verification, found none"):
-        read_verification(copy)
+        read_verification(copy, file_sha256(copy))
 
 
 @pytest.mark.parametrize("name", ["mine.toml", "mine", "a\nb.zip", "b\x1b.zip"])

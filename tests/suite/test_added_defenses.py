@@ -134,7 +134,8 @@ def test_another_form_is_one_clear_error(text: str, message: str) -> None:
         ("noise,sigmas=1", "--defense noise.sigmas: unknown parameter 'sigmas'; did you mean 'sigma'?"),
         ("noise,sigma=much", "--defense noise.sigma: "),
         ("noise,label=", "--defense noise,label=: expected NAME or"),
-        ("noise,label=3", "--defense noise.label: expected a text, found 3"),
+        ("noise,label=3", "--defense noise.label: expected a text in one line, found 3"),
+        ("noise,label=a\nb", r"--defense noise.label: expected a text in one line, found 'a\nb'"),
         ("noise,grid=3", "--defense noise.grid: expected a table of parameters"),
     ],
 )

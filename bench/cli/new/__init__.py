@@ -19,6 +19,7 @@ from string import Template
 
 import click
 
+from bench.cli.error_messages import begins_again
 from bench.cli.terminal import say
 from bench.core.errors import PluginError, StorageError
 from bench.core.files import remove
@@ -63,6 +64,7 @@ _KINDS: Mapping[str, _Kind] = {
     metavar="FOLDER",
     help="The new folder (default: NAME, here).",
 )
+@begins_again
 def new(kind: str, name: str, into: Path | None) -> None:
     """Write a plugin to begin with: an installable package with a working example, its test and its suite.
 

@@ -133,7 +133,7 @@ def _curve_axes(chart: Chart, metric: TableMetric) -> tuple[alt.X, alt.Y]:
     else:
         margin = 0.02 * (xs[-1] - xs[0]) or 0.05
         x = x.scale(domain=[xs[0] - margin, xs[-1] + margin], nice=False, zero=False)
-    y = alt.Y("y:Q").title(_title(metric)).scale(domain=[low - room, high + room], nice=False, zero=False)
+    y = alt.Y("y:Q").title(metric.heading).scale(domain=[low - room, high + room], nice=False, zero=False)
     return x.axis(values=ticks, format="~g"), y
 
 
@@ -231,7 +231,7 @@ def _points(chart: PointPlot, theme: Theme, width: float) -> alt.LayerChart:
 def _axis(channel: Any, metric: TableMetric, domain: tuple[float, float]) -> Any:
     """Return a function from the name of a field to its encoding on one axis."""
     scale = alt.Scale(domain=list(domain), nice=False, zero=False)
-    return lambda field: channel(f"{field}:Q").title(_title(metric)).scale(scale)
+    return lambda field: channel(f"{field}:Q").title(metric.heading).scale(scale)
 
 
 def _corners(zone: Zone, theme: Theme) -> dict[str, Any]:
@@ -342,10 +342,6 @@ def _when(theme: Theme, test: str, then: float, otherwise: float) -> Any:
     if not theme.interactive:
         return alt.OpacityValue(otherwise if test is _ALONE else then)
     return alt.condition(test, alt.value(then), alt.value(otherwise))
-
-
-def _title(metric: TableMetric) -> str:
-    return f"{metric.label} ({metric.unit})" if metric.unit else metric.label
 
 
 def _tooltip_lines(axis: str, metric: TableMetric) -> dict[str, str]:

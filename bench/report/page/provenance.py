@@ -119,7 +119,7 @@ def commands(rows: Rows, tables: Sequence[str], claims: bool) -> list[tuple[str,
     return [
         *found,
         *(
-            (f"Print table {name}", f"bench export {' '.join(folders)} --table {name} --format csv")
+            (f"Print table {name}", f"bench export {' '.join(folders)} --table {shlex.quote(name)} --format csv")
             for name in dict.fromkeys(tables)
         ),
     ]

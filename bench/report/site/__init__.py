@@ -17,9 +17,8 @@ from jinja2 import Environment
 
 from bench.analysis.tables.assessed_defense import CHANCE, LEAKAGE
 from bench.analysis.tables.client_cost import COUNTED, FLOPS, LATENCY
-from bench.core.errors import StorageError
 from bench.core.files import write_atomically
-from bench.core.paths import below, inside
+from bench.core.paths import below
 from bench.core.provenance import VERSION
 from bench.core.text import plural
 from bench.report.page import assets as report_assets
@@ -29,15 +28,13 @@ from bench.report.site import assets
 from bench.report.site.attack_page import attacker_pages
 from bench.report.site.defense_page import defense_page, kinds_of, strength_of
 from bench.report.site.documentation import Installed
-from bench.report.site.fact_pages import dataset_pages, judge_pages, run_pages, verification_in_words
+from bench.report.site.fact_pages import calibrations_of, dataset_pages, judge_pages, run_pages, verification_in_words
+from bench.report.site.folder import INDEX, replacing_site
 from bench.report.site.leaderboard import board_sections
 from bench.report.site.links import Content
 from bench.report.site.paths import SitePage, entry
 from bench.report.site.sources import Source
 from bench.report.site.standings import boards
-
-INDEX = "index.html"
-MARK = '<meta name="generator" content="bench site">'
 
 
 def write_site(
@@ -46,78 +43,40 @@ def write_site(
     """Write the pages of a site and return their paths, the first page first. ``arguments`` and ``output`` are those of
     the command, which every page names; ``installed`` are the components whose documentation is shown, by default none.
 
-    Pages of an earlier site in the folder are replaced; those that are no longer made are removed. Raises
-    `StorageError` if the folder holds something else than a site, or cannot be written.
+    Pages of an earlier site in the folder are replaced all at once (`bench.report.site.folder`); those that are no
+    longer made are removed. Raises `StorageError` if the folder holds something else than a site, if another command
+    writes to it, or if it cannot be written.
     """
-    require_site_folder(folder)
-    content = Content(boards=boards(sources), sources=sources, installed=installed or {})
-    pages = list(_pages(content))
-    common = {
+    with replacing_site(folder) as unfinished:
+        content = Content(boards=boards(sources), sources=sources, installed=installed or {})
+        pages = list(_pages(content))
+        common = _common(content, pages, shlex.join(["bench", "site", *arguments, "-o", output]))
+        env = _environment()
+        for page in pages:
+            write_atomically(below(unfinished, page.path), _html(env, page, common))
+    return [below(folder, page.path) for page in pages]
+
+
+def _common(content: Content, pages: Sequence[SitePage], command: str) -> dict[str, Any]:
+    """Return what every page shows or needs."""
+    sources = content.sources
+    return {
         "index": [entry(page) for page in pages],
         "made": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
         "version": VERSION,
-        "command": shlex.join(["bench", "site", *arguments, "-o", output]),
+        "command": command,
         "sources": [(source, content.page_of_source(source)) for source in sources],
         "synthetic": any(c.synthetic for source in sources for c in source.rows.cells),
         "styles": assets.styles(),
     }
-    env = _environment()
-    written = []
-    for page in [*pages[1:], pages[0]]:  # The first page comes last: all that it leads to is there.
-        path = inside(folder, below(folder, page.path))
-        write_atomically(path, _html(env, page, common))
-        written.append(path)
-    _remove_older(folder, written)
-    return [written[-1], *written[:-1]]
-
-
-def require_site_folder(folder: Path) -> None:
-    """Raise `StorageError` unless a site may be written to a folder: it is new or has nothing but a site, of which an
-    interrupted command may have written a part. Hidden files do not count."""
-    first = below(folder, INDEX)
-    if first.is_symlink() or (first.exists() and not _is_site_page(first)):
-        raise StorageError(
-            f"{first}: expected no page, or one that bench site has made; found another; choose another -o"
-        )
-    if first.exists() or not folder.is_dir():
-        return
-    if others := [path.name for path in _visible(folder) if not _of_site(path)]:
-        raise StorageError(
-            f"-o: {folder}: expected a new folder, an empty one or an earlier site; found {min(others)} there; "
-            "choose another"
-        )
-
-
-def _visible(folder: Path) -> list[Path]:
-    """Return what is in a folder without hidden files, such as those of git."""
-    return [path for path in folder.iterdir() if not path.name.startswith(".")]
-
-
-def _of_site(path: Path) -> bool:
-    """Whether something in a folder is a folder of pages of a site and nothing else."""
-    return path.is_dir() and not path.is_symlink() and all(_is_site_page(page) for page in _visible(path))
-
-
-def _is_site_page(path: Path) -> bool:
-    try:
-        with path.open(encoding="utf-8", errors="replace") as file:
-            return MARK in file.read(2_000)
-    except OSError:
-        return False
-
-
-def _remove_older(folder: Path, written: Sequence[Path]) -> None:
-    """Remove pages of an earlier site that this one does not have, and what an interrupted one had begun to write."""
-    kept = set(written)
-    for path in [*folder.glob("*/*.html"), *folder.glob(".*.html.*"), *folder.glob("*/.*.html.*")]:
-        if path not in kept and not path.is_symlink() and not path.parent.is_symlink() and _is_site_page(path):
-            path.unlink()
 
 
 def _pages(content: Content) -> Iterator[SitePage]:
     """Yield all pages, the leaderboards first."""
     attackers = attacker_pages(content)
-    datasets, judges, runs = dataset_pages(content), judge_pages(content), run_pages(content)
+    calibrations = list(calibrations_of(content))
+    datasets, judges = dataset_pages(content, calibrations), judge_pages(content, calibrations)
+    runs = run_pages(content)
     sections = board_sections(content)
     listed = {"attackers": attackers, "datasets": datasets, "judges": judges, "runs": runs}
     yield SitePage(INDEX, "index.html.j2", "Leaderboard", "leaderboard", {"sections": sections, **listed})

@@ -15,13 +15,13 @@ from bench.report.page import provenance
 from bench.report.page.judges import judged_models
 from bench.report.page.provenance import Step
 from bench.report.page.run_facts import Grid, params
+from bench.report.site.defense_page import MISSING
 from bench.report.site.links import Content
 from bench.report.site.sources import Source
 from bench.store.run_record import ComponentRecord
 
 Facts = list[tuple[str, str]]
 ACCURACY = metric_named(PRIMARY["reference"])
-_UNKNOWN = "not recorded"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,9 +69,8 @@ class RunPage:
 # ---- data sets and recognisers ---------------------------------------------------------------------------------------
 
 
-def dataset_pages(content: Content) -> list[FactsPage]:
+def dataset_pages(content: Content, calibrations: Sequence[CleanRecognition]) -> list[FactsPage]:
     """Return the page of each data set of all runs."""
-    calibrations = list(_calibrations(content))
     made = []
     for found in content.components("dataset").values():
         component, path = found[0][1], content.page_of_component("data", found[0][1])
@@ -89,9 +88,8 @@ def dataset_pages(content: Content) -> list[FactsPage]:
     return made
 
 
-def judge_pages(content: Content) -> list[FactsPage]:
+def judge_pages(content: Content, calibrations: Sequence[CleanRecognition]) -> list[FactsPage]:
     """Return the page of each recogniser of all runs."""
-    calibrations = list(_calibrations(content))
     made = []
     for found in content.components("model").values():
         source, component = found[0]
@@ -115,8 +113,8 @@ def _common(component: ComponentRecord) -> Facts:
     found = [
         ("Plugin", f"{component.name}, {origin.distribution} {origin.version}".strip()),
         ("Parameters", params(component.params)),
-        ("License", component.license or _UNKNOWN),
-        ("Code, sha256", origin.digest or _UNKNOWN),
+        ("License", component.license or MISSING),
+        ("Code, sha256", origin.digest or MISSING),
         ("Data or weights, sha256", component.weights or "none"),
     ]
     if component.instead_of:
@@ -161,11 +159,11 @@ def _of_judge(source: Source, component: ComponentRecord) -> Facts:
         ("Training pictures", declared and declared.trained_on),
         ("People in them", declared and declared.trained_on_people),
     ):
-        found.append((name, text or _UNKNOWN))
+        found.append((name, text or MISSING))
     return found
 
 
-def _calibrations(content: Content) -> Iterator[CleanRecognition]:
+def calibrations_of(content: Content) -> Iterator[CleanRecognition]:
     """Yield how each recogniser does on clean pairs of each data set, in each run."""
     for source in content.sources:
         points: dict[tuple[str, str], list[CellRow]] = {}
@@ -189,8 +187,8 @@ def _calibration(
         judge_page=content.page_of_component("judge", of_judge) if of_judge else "",
         source=source,
         accuracy=measure(source.rows, cells, ACCURACY),
-        threshold=f"{threshold.kappa:.3f}" if threshold else _UNKNOWN,
-        rate=percent(threshold.realised) if threshold and threshold.realised is not None else _UNKNOWN,
+        threshold=f"{threshold.kappa:.3f}" if threshold else MISSING,
+        rate=percent(threshold.realised) if threshold and threshold.realised is not None else MISSING,
         basis=f"{rule_of(threshold)}; {threshold.impostors:,} impostor scores{people}" if threshold else "",
     )
 
@@ -233,8 +231,10 @@ def verification_in_words(source: Source) -> str:
     known = source.verification
     if known is None:
         return "no: no record of bench verify lies beside it"
-    agreed = f"{len(known.cells)} of {plural(known.of, 'cell')} recomputed on {known.date} with bench {known.bench}"
+    cells = f"{len(known.cells)} of {plural(known.recomputable, 'cell')} recomputed"
+    agreed = f"{cells} on {known.date} with bench {known.bench}"
     if known.ok:
-        return f"yes: {agreed}, and everything agrees"
+        exact = all(cell.exact for cell in known.cells)
+        return f"yes: {agreed}, and everything agrees{', exactly' if exact else f' within {known.tolerance:g}'}"
     problems = [*known.differences, *known.unchecked]
     return f"no: {agreed}; {'; '.join(problems[:5]) or 'it does not agree'}"

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from bench.analysis.table_model import Measurement, TableMetric
+from bench.core.text import shortened
 from bench.report.charts import Chart, Curve, Panel, PlotPoint, PointPlot
 from bench.report.charts.label_placement import placed
 from bench.report.charts.theme import PAGE, dash, shape
@@ -129,7 +130,7 @@ def _panel(chart: Chart, panel: Panel) -> DrawnPanel:
     return DrawnPanel(
         title=panel.title,
         x_label=chart.x,
-        y_label=f"{metric.label}{f' ({metric.unit})' if metric.unit else ''}",
+        y_label=metric.heading,
         x_ticks=[Tick(at=x(value), text=f"{value:g}") for value in xs],
         y_ticks=[Tick(at=y(value), text=text) for value, text in _ticks(low, high)],
         curves=[_curve(chart, metric, curve, x, y) for curve in panel.curves],
@@ -182,7 +183,7 @@ def plot(chart: PointPlot, pages: Sequence[str]) -> DrawnPlot:
         if p in chart.known
     ]
     size = (PLOT_WIDE - RIGHT - LEFT, PLOT_HIGH - BOTTOM - TOP)
-    texts = [_shortened(p.label) for _, _, p, _ in at]
+    texts = [shortened(p.label, _LONGEST) for _, _, p, _ in at]
     places = placed([((px - LEFT) / size[0], (py - TOP) / size[1]) for px, py, *_ in at], texts, size) if at else []
     points = []
     for (px, py, point, page), text, place in zip(at, texts, places, strict=True):
@@ -206,8 +207,8 @@ def plot(chart: PointPlot, pages: Sequence[str]) -> DrawnPlot:
             )
         )
     return DrawnPlot(
-        x_label=f"{chart.x.label}{f' ({chart.x.unit})' if chart.x.unit else ''}",
-        y_label=f"{chart.y.label}{f' ({chart.y.unit})' if chart.y.unit else ''}",
+        x_label=chart.x.heading,
+        y_label=chart.y.heading,
         x_ticks=[Tick(at=x(value), text=text) for value, text in _ticks(max(0.0, chart.x_range[0]), 100.0)],
         y_ticks=[Tick(at=y(value), text=text) for value, text in _ticks(*_within(chart.y_range, chart.y))],
         zones=[(x(z.x[0]), y(z.y[1]), x(z.x[1]) - x(z.x[0]), y(z.y[0]) - y(z.y[1])) for z in chart.zones],
@@ -232,10 +233,6 @@ def _span(metric: TableMetric, found: Measurement, pixels: Pixels) -> tuple[floa
     if found.low is None or found.high is None:
         return None
     return pixels(found.low * metric.scale), pixels(found.high * metric.scale)
-
-
-def _shortened(label: str) -> str:
-    return label if len(label) <= _LONGEST else f"{label[: _LONGEST - 1]}…"
 
 
 # ---- axes ------------------------------------------------------------------------------------------------------------

@@ -13,11 +13,12 @@ import pandas as pd
 
 from bench.analysis.cells import CellRow
 from bench.analysis.rows import Rows
+from bench.core.errors import StorageError
 from bench.core.packages import DISTRIBUTION
 from bench.runs.combine import require_different
 from bench.runs.snapshot import results_of
-from bench.store.bundles import bundle_sha256, open_bundle
-from bench.store.public_runs import hide_paths, public_record
+from bench.store.bundles import open_bundle
+from bench.store.public_runs import Publish, as_published, public_record
 from bench.store.reading import RunResults
 from bench.store.reference import find_reference, find_run_to_read, is_reference
 from bench.store.run_record import RunRecord
@@ -35,13 +36,17 @@ class PublishedResults(RunResults):
     @cached_property
     def run(self) -> RunRecord:
         """The record of the run, as `bench bundle` publishes it."""
-        return public_record(super().run, hide_paths)
+        return public_record(super().run, self._publish)
 
     @cached_property
     def cells(self) -> pd.DataFrame:
         """One row per cell, whose reason names no path."""
         found = super().cells
-        return found.assign(reason=found["reason"].map(lambda text: hide_paths("", text), na_action="ignore"))
+        return found.assign(reason=found["reason"].map(lambda text: self._publish("", text), na_action="ignore"))
+
+    @cached_property
+    def _publish(self) -> Publish:
+        return as_published()
 
 
 @dataclass(frozen=True)
@@ -115,8 +120,11 @@ def opened(arguments: Sequence[str], results: Path) -> Iterator[list[Source]]:
 
 def _open(argument: str, results: Path, stack: contextlib.ExitStack) -> Source:
     path = Path(argument)
-    if path.suffix.lower() == _BUNDLE and path.is_file():
-        return _bundle(path, stack)
+    if path.is_file():
+        if path.suffix.lower() == _BUNDLE:
+            return _bundle(path, stack)
+        kinds = "a run folder, the name of a suite with a run, the version of a suite, or a bundle (.zip)"
+        raise StorageError(f"{argument}: expected {kinds}, found another file")
     folder = find_run_to_read(argument, results)
     run = PublishedResults(stack.enter_context(results_of(folder)).folder)
     if is_reference(run):
@@ -126,13 +134,13 @@ def _open(argument: str, results: Path, stack: contextlib.ExitStack) -> Source:
 
 def _bundle(path: Path, stack: contextlib.ExitStack) -> Source:
     """Open a bundle, which is checked when it is unpacked, and the record of its verification."""
-    folder = stack.enter_context(open_bundle(path))
+    bundle = stack.enter_context(open_bundle(path))
     return Source(
         name=path.name,
-        results=RunResults(folder),
+        results=RunResults(bundle.folder),
         kind="bundle",
-        sha256=bundle_sha256(path),
-        verification=read_verification(path),
+        sha256=bundle.sha256,
+        verification=read_verification(path, bundle.sha256),
     )
 
 
