@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import sys
@@ -18,7 +19,7 @@ from bench.engine.scheduler import cached_result
 from bench.metrics.lpips import find_vgg
 from bench.planning.plan import Plan
 from bench.registry.discovery import Registry
-from bench.store.artifacts import Cache
+from bench.store.artifacts import Cache, DamagedError
 from bench.store.badges import badge_key, badge_of
 from bench.store.declarations import MetricDeclaration
 from bench.store.run_record import (
@@ -231,18 +232,34 @@ _NOTICED_BY: Mapping[StageKind, ComponentRole] = {
 Noticed = dict[str, dict[str, None]]  # The notes of stages, by the digest of the component that they are about.
 
 
-def noticed_by(stages: Iterable[Stage], cache: Cache) -> Noticed:
-    """Return the notes of stages whose artifacts exist."""
+def noticed_by(stages: Iterable[Stage], plan: Plan, cache: Cache) -> Noticed:
+    """Return the notes of stages of a plan whose artifacts exist."""
     found: Noticed = {}
     for stage in stages:
         role = _NOTICED_BY.get(stage.kind)
         manifest = None if role is None else cache.manifest(stage.key)
-        if role is not None and manifest is not None and manifest.get("notes"):
+        if role is None or manifest is None:
+            continue
+        if notes := [*map(str, manifest.get("notes", ())), *_fewer_faces(stage, plan, cache)]:
             # An attack embeds with a model that it did not make, and the recogniser of a defense without a model.
             by = stage.components.get("attack") or stage.components.get(role) or stage.components.get("defense", ())
             for component in by:
-                found.setdefault(digest_of(component), {}).update(dict.fromkeys(map(str, manifest["notes"])))
+                found.setdefault(digest_of(component), {}).update(dict.fromkeys(notes))
     return found
+
+
+def _fewer_faces(stage: Stage, plan: Plan, cache: Cache) -> Iterator[str]:
+    """Yield a note if the attack of a stage has learnt from fewer faces than its budget names."""
+    learning = plan.stages.get(stage.inputs.get("state", ""))
+    source = plan.stages.get(learning.inputs["faces"]) if learning else None
+    most = source.options.get("most") if source else None
+    if source is None or most is None or cache.manifest(source.key) is None:
+        return
+    with contextlib.suppress(DamagedError):  # Whoever computes with these faces reports it.
+        found = cache.read(source.key).tables["faces"].num_rows
+        if found < most:
+            (dataset,) = source.components["dataset"]
+            yield f"its budget is {most} faces, but it learnt from {found}: {dataset.label} has no more to learn from"
 
 
 def with_notes(record: RunRecord, plan: Plan, noticed: Noticed) -> RunRecord:

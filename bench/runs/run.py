@@ -190,7 +190,7 @@ class _Session:
         """Store the notes of stages in the record of the run, if there are new ones, so that those who look at a run
         that runs or that was killed see them."""
         new = False
-        for component, notes in record.noticed_by(stages, self.cache).items():
+        for component, notes in record.noticed_by(stages, self.plan, self.cache).items():
             known = self.noticed.setdefault(component, {})
             new = new or not notes.keys() <= known.keys()
             known.update(notes)
@@ -223,7 +223,7 @@ class _Session:
             status = "incomplete" if any(o.status in ("failed", "timeout") for o in outcomes) else "complete"
         cells = [o.status for o in outcomes]
         end = record.ended(self.about, len(self.plan.stages), self.results, cells, status, self._seconds())
-        end = record.with_notes(end, self.plan, record.noticed_by(self.plan.stages.values(), self.cache))
+        end = record.with_notes(end, self.plan, record.noticed_by(self.plan.stages.values(), self.plan, self.cache))
         stages = record.of_stages(self.plan, self.results, self.cache)
         write_run(self.folder, outcomes, self.cache, self.registry, end, stages)
         counts = end.counts.known if end.counts else {}

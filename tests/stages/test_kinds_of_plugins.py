@@ -138,7 +138,7 @@ def run(folder: Path, code: str, *, use: str = "defense", more: str = "", parame
         results = compute(plan, cache)
         components = [record.component_record(c) for c, _ in record.components_of(plan)]
         noted = record.with_notes(
-            _record(plan, components), plan, record.noticed_by(plan.stages.values(), cache)
+            _record(plan, components), plan, record.noticed_by(plan.stages.values(), plan, cache)
         ).components
     failures = [str(r.reason) for r in results.values() if r.status != "ok"]
     kind = "protect" if use == "defense" else "attack"
