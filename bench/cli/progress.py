@@ -30,8 +30,9 @@ _REFRESH_S = 2.0  # ``bench status --watch`` reads the status again after this t
 class Progress:
     """Shows the progress of a run on stderr while it is computed: stages done, running and failed, and the time left.
 
-    On a terminal it draws a bar; otherwise it prints a line every 30 seconds. `bench.runs.time_left` estimates the
-    time. Use it as a context manager, and pass `on_event` to `bench.runs.run.run_plan`.
+    On a terminal it draws a bar; otherwise it prints a line when the first stage is done, and every 30 seconds.
+    `bench.runs.time_left` estimates the time. Use it as a context manager, and pass `on_event` to
+    `bench.runs.run.run_plan`.
     """
 
     def __init__(self, plan: Plan, workers: int) -> None:
@@ -123,7 +124,9 @@ class Progress:
             if self.shares:
                 state += f"; {self._stage_text(max(self.shares, key=lambda k: self.plan.stages[k].cost))}"
             self.bar.update(self.task, completed=self.time_left.share(), state=state)
-        elif not self.interactive and self.done and now - self.logged_at > _LOG_S:
+        elif not self.interactive and now - self.logged_at > _LOG_S:
+            if not self.done and now - self.started <= _LOG_S:
+                return
             self.logged_at = now
             running = "; ".join(map(self._stage_text, self.running))
             state = f"{duration(now - self.started)}: {self._summary(now)}"

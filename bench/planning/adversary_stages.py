@@ -283,7 +283,8 @@ class AdversaryStages:
         inputs = {"faces": self.client.faces(client), "strangers_faces": faces, "first": first}
         wanted = math.ceil(ENOUGH / self.experiment.fmr)
         inputs["second"] = self._linked(client)[1]
-        return self._links(client, attacker, inputs, {"impostors": wanted}, wanted)
+        there = self.client.probes(others) * self.pairs
+        return self._links(client, attacker, inputs, {"impostors": wanted}, min(wanted, there))
 
     def _linked(self, client: Client) -> tuple[str, str]:
         """Add the stages in which both pictures of pairs are protected."""

@@ -13,6 +13,7 @@ from bench.planning.adversary_stages import AdversaryStages, AttackAndModel
 from bench.planning.graph import CALIBRATION_IMAGES, STRANGERS, Graph, LearntFaces, forward_cost
 from bench.planning.instances import Client, Combination, Splits
 from bench.planning.learners import Learners
+from bench.planning.strangers import Strangers
 from bench.suite.suite import Experiment
 
 
@@ -29,12 +30,21 @@ class CellStages:
     """Adds the stages of the cells of one experiment to the graph.
 
     Methods return keys of stages. ``first`` is the attack that works on the upload itself: the attack of the cell, or
-    that of its ``via``. ``learners`` decides which auxiliary faces are learnt from; None to load all of them, where
-    nothing will be computed from them.
+    that of its ``via``. ``learners`` decides which auxiliary faces are learnt from, and ``strangers`` tells how many
+    people adversaries set their thresholds on. Without them, all faces are learnt from, and there are as many people as
+    the experiment allows: good enough where nothing will be computed.
     """
 
-    def __init__(self, experiment: Experiment, graph: Graph, splits: Splits, learners: Learners | None = None) -> None:
+    def __init__(
+        self,
+        experiment: Experiment,
+        graph: Graph,
+        splits: Splits,
+        learners: Learners | None = None,
+        strangers: Strangers | None = None,
+    ) -> None:
         self.learners = learners
+        self.strangers = strangers
         self.experiment = experiment
         self.graph = graph
         self.splits = splits
@@ -87,7 +97,7 @@ class CellStages:
         """Add the stage that loads the faces of which a client protects some."""
         if client.people == "scored":
             return self.scored(client.dataset)
-        return self.graph.strangers(client.dataset, self.experiment.adversary_people)
+        return self.graph.strangers(client.dataset, self.experiment.adversary_people, self.shown_pairs(client))
 
     def sent(self, client: Client) -> str:
         """Add the stages that make what leaves the client."""
@@ -95,7 +105,9 @@ class CellStages:
 
     def shown_pairs(self, client: Client) -> int:
         """Return how many pairs the faces of a client form."""
-        return self.pairs if client.people == "scored" else self.experiment.adversary_people
+        if client.people == "scored":
+            return self.pairs
+        return self.strangers.people(client.dataset) if self.strangers else self.experiment.adversary_people
 
     def probes(self, client: Client) -> int:
         """Return how many of the pictures in pairs are protected."""

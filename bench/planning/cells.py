@@ -50,7 +50,7 @@ class ExperimentPlanner:
         self.learners = Learners(experiment, graph.instances, graph.people)
         self.reasons = DefenseReasons(experiment, graph.instances)
         self.strangers = Strangers(experiment, graph.instances)
-        self.cell_stages = CellStages(experiment, graph, self.splits, self.learners)
+        self.cell_stages = CellStages(experiment, graph, self.splits, self.learners, self.strangers)
         self.adversaries = self.cell_stages.adversary.adversaries
         self.requested = 0
         settings: list[object] = [experiment.name, experiment.table]

@@ -121,16 +121,16 @@ class Graph:
         return self._faces(dataset, f"{split} faces of {dataset.label}", options, 2 * pairs if pairs else None)
 
     @remembered
-    def strangers(self, dataset: Component, people: int) -> str:
-        """Add the stage that chooses pictures of at most ``people`` people of the calibration split, two of each, as
-        pairs like those that are scored."""
+    def strangers(self, dataset: Component, most: int, people: int) -> str:
+        """Add the stage that chooses pictures of at most ``most`` people of the calibration split, two of each, as
+        pairs like those that are scored; the split has so many that ``people`` are chosen."""
         h, w = self.instances.of(dataset).image_size
         return self.stage(
             "faces",
             f"{people} calibration people of {dataset.label}",
             "faces:strangers",
             components={"dataset": (dataset,)},
-            options={"split": STRANGERS, "people": people},
+            options={"split": STRANGERS, "people": most},
             inputs={"calibration_faces": self.faces(dataset, "calibration")},
             units=2 * people,
             unit_cost=1e-3,

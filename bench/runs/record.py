@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import sys
@@ -18,7 +19,7 @@ from bench.engine.scheduler import cached_result
 from bench.metrics.lpips import find_vgg
 from bench.planning.plan import Plan
 from bench.registry.discovery import Registry
-from bench.store.artifacts import Cache
+from bench.store.artifacts import Cache, DamagedError
 from bench.store.badges import badge_key, badge_of
 from bench.store.declarations import MetricDeclaration
 from bench.store.run_record import (
@@ -240,11 +241,13 @@ def noticed_by(plan: Plan, stages: Iterable[Stage], cache: Cache) -> Noticed:
     for stage in stages:
         role = _NOTICED_BY.get(stage.kind)
         manifest = None if role is None else cache.manifest(stage.key)
-        if role is not None and manifest is not None and manifest.get("notes"):
+        if role is None or manifest is None:
+            continue
+        met = _defense_behind(stage, plan) if "attack" in stage.components else None
+        notes = [f"{met.label}: {note}" if met else str(note) for note in manifest.get("notes", ())]
+        if notes := [*notes, *_fewer_faces(stage, plan, cache)]:
             # An attack embeds with a model that it did not make, and the recogniser of a defense without a model.
             by = stage.components.get("attack") or stage.components.get(role) or stage.components.get("defense", ())
-            met = _defense_behind(stage, plan) if "attack" in stage.components else None
-            notes = [f"{met.label}: {note}" if met else str(note) for note in manifest["notes"]]
             for component in by:
                 found.setdefault(digest_of(component), {}).update(dict.fromkeys(notes))
     return found
@@ -256,6 +259,20 @@ def _defense_behind(stage: Stage, plan: Plan) -> Component | None:
         return own[0]
     inputs = (plan.stages[key] for key in stage.inputs.values() if key in plan.stages)
     return next(filter(None, (_defense_behind(one, plan) for one in inputs)), None)
+
+
+def _fewer_faces(stage: Stage, plan: Plan, cache: Cache) -> Iterator[str]:
+    """Yield a note if the attack of a stage has learnt from fewer faces than its budget names."""
+    learning = plan.stages.get(stage.inputs.get("state", ""))
+    source = plan.stages.get(learning.inputs["faces"]) if learning else None
+    most = source.options.get("most") if source else None
+    if source is None or most is None or cache.manifest(source.key) is None:
+        return
+    with contextlib.suppress(DamagedError):  # Whoever computes with these faces reports it.
+        found = cache.read(source.key).tables["faces"].num_rows
+        if found < most:
+            (dataset,) = source.components["dataset"]
+            yield f"its budget is {most} faces, but it learnt from {found}: {dataset.label} has no more to learn from"
 
 
 def with_notes(record: RunRecord, plan: Plan, noticed: Noticed) -> RunRecord:

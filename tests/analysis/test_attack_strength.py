@@ -100,6 +100,25 @@ def test_two_budgets_make_a_curve_for_each_value_of_the_other_one(tmp_path: Path
     }
 
 
+def test_steps_may_grow_with_the_faces(tmp_path: Path) -> None:
+    results = run(tmp_path, [adapted(100, 60), adapted(400, 120), adapted(1600, 200)], {"adapted-1600-200": 36})
+    (curve,) = budget_curves(leaks(results))
+    assert (curve.budget, curve.grows, curve.label) == ("faces", "steps", "adapted")
+    assert curve.xs == [100, 400, 1600]
+    assert [leak.found.value for leak in curve.leaks] == [0.0, 0.0, 0.9]
+    (chart,) = budget_charts(leaks(results))
+    assert "differ only in auxiliary faces and in optimisation steps, which grow with them; data" in chart.caption
+
+
+def test_steps_that_do_not_grow_with_the_faces_keep_attacks_apart(tmp_path: Path) -> None:
+    assert not curves(run(tmp_path / "fewer", [adapted(100, 200), adapted(400, 60)]))
+    found = curves(run(tmp_path / "both", [adapted(100, 60), adapted(400, 60), adapted(400, 120)]))
+    assert {key: (c.grows, c.xs) for key, c in found.items()} == {
+        ("faces", "adapted"): (None, [100, 400]),
+        ("steps", "adapted"): (None, [60, 120]),
+    }
+
+
 def test_another_setting_is_another_curve(tmp_path: Path) -> None:
     settings = [adapted(f, learns=how) for f in (100, 400) for how in ("pairs", "head")]
     found = curves(run(tmp_path, settings))

@@ -91,6 +91,24 @@ def test_a_log_file_is_not_filled_with_progress(
     assert re.search(r"\d+ %", lines[-1])
 
 
+def test_a_log_file_tells_of_a_long_first_stage(
+    plan: Plan, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr("bench.cli.progress.time.monotonic", lambda: now)
+    first = next(iter(plan.stages.values()))
+    with Progress(plan, 1) as progress:
+        progress.on_event(planned(plan))
+        progress.on_event(Event(kind="started", stage=first))
+        for _ in range(7):
+            now += 10
+            progress.on_event(Event(kind="progress", stage=first, share=0.25))
+    lines = [line for line in capsys.readouterr().err.splitlines() if " done, " in line]
+    assert len(lines) == 1  # after 40 s, and not again before 71 s
+    assert "40.0 s: 0 done, 1 running" in lines[0]
+    assert lines[0].endswith(f"{first.name} 25 %")
+
+
 def test_the_reported_share_of_a_stage_counts_for_the_time_left(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bench.cli.progress._DRAW_S", -1.0)
     stage = max(plan.stages.values(), key=lambda s: s.cost)

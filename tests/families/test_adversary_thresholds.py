@@ -159,7 +159,8 @@ def test_links_of_strangers(computed_of: ComputedOf) -> None:
     done = computed_of(suite('{ plugin = "family-linkage", faces = 40, label = "linkage" }'))
     (score,) = [s for s in done.plan.stages.values() if s.options.get("metric") == "links"]
     link = done.plan.stages[score.inputs["stranger_links"]]
-    assert (link.options["impostors"], link.units) == (600, 600)  # for 30 scores above a threshold for 5 %
+    assert link.options["impostors"] == 600  # for 30 scores above a threshold for 5 %
+    assert link.units == 12 * 20  # as many as there are
     table = done.cache.read(link.key).tables["scores"].to_pandas()
     right = np.unique(done.artifact("evaluation faces of toy-faces").tables["pairs"]["right"].to_numpy())
     pairs = [(stranger, other) for stranger in range(0, 24, 2) for other in right]
@@ -182,6 +183,18 @@ def test_links_of_strangers(computed_of: ComputedOf) -> None:
     assert set(rows["kappa_impostors"]) == {240}
     np.testing.assert_allclose(rows["kappa_fmr_realised"], 12 / 240)
     assert set(rows["adversary_rule"]) == {"calibration"}
+
+
+def test_people_who_are_not_there_are_not_planned(plan_of: PlanOf, monkeypatch: pytest.MonkeyPatch) -> None:
+    from bench_toy.faces import ToyFaces
+
+    many = plan_of(suite('{ plugin = "family-linkage", faces = 40 }'))
+    monkeypatch.setattr(ToyFaces, "calibration_people", lambda self: 7)
+    few = plan_of(suite('{ plugin = "family-linkage", faces = 40 }'))
+    assert few.stages.keys() == many.stages.keys()  # The keys are those of what is asked for.
+    (faces,) = (s for s in few.stages.values() if s.name == "7 calibration people of toy-faces")
+    (link,) = (s for s in few.stages.values() if "impostors" in s.options)
+    assert (faces.units, link.units) == (2 * 7, 7 * 20)
 
 
 def test_few_comparisons_of_links_show_everybody_equally_often(computed_of: ComputedOf) -> None:

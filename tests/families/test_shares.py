@@ -11,6 +11,7 @@ import pytest
 from bench.core.domain import Stage
 from bench.planning.plan import Plan
 from bench.planning.shares import shares
+from bench.runs import record
 from bench.stages.shares import person_by_person, uploads_of
 from bench.stages.stage_inputs import Job, read_faces
 
@@ -101,6 +102,15 @@ def test_an_attack_receives_what_it_would_without_shares(faces: int, computed_of
     np.testing.assert_array_equal(np.asarray(first)[::7], first[::7])
     assert first.shape == second.shape == (len(rows), 3, 32, 32)
     assert not np.array_equal(np.asarray(first), np.asarray(second))
+
+
+@pytest.mark.parametrize("faces", [260, 261])
+def test_a_budget_of_more_faces_than_there_are_is_noted(faces: int, computed_of: Callable[..., Any]) -> None:
+    done = computed_of(suite(attack(faces)))
+    noticed = record.noticed_by(done.plan, done.plan.stages.values(), done.cache)
+    notes = [note for found in noticed.values() for note in found]
+    fewer = "its budget is 261 faces, but it learnt from 260: others has no more to learn from"
+    assert notes == ([fewer] if faces > 260 else [])
 
 
 def test_faces_of_one_person_that_lie_apart_are_counted_together() -> None:

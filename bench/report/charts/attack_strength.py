@@ -62,6 +62,7 @@ def _budget_chart(channel: Channel, budget: Budget, curves: Sequence[BudgetCurve
     styles = {label: Style(index=i) for i, label in enumerate(dict.fromkeys(c.label for c in curves))}
     experiments = list(dict.fromkeys(c.experiment for c in curves))
     several = len(experiments) > 1
+    grow = "".join(f" and in {_WORDS[g]}, which grow with them" for g in BUDGETS if any(c.grows == g for c in curves))
     panels: dict[str, list[BudgetCurve]] = {}
     for c in curves:
         panels.setdefault(f"{c.defense} ({c.experiment})" if several else c.defense, []).append(c)
@@ -69,8 +70,9 @@ def _budget_chart(channel: Channel, budget: Budget, curves: Sequence[BudgetCurve
         number="",
         name=BUDGET,
         title=f"{channel.capitalize()}: leakage over {_WORDS[budget]}",
-        caption=f"A line joins attacks of one plugin whose parameters differ only in {_WORDS[budget]}; data sets and "
-        "evaluated models pooled. Higher leaks more; a line that still rises says that a larger budget may leak more.",
+        caption=f"A line joins attacks of one plugin whose parameters differ only in {_WORDS[budget]}{grow}; data sets "
+        "and evaluated models pooled. Higher leaks more; a line that still rises says that a larger budget may leak "
+        "more.",
         experiment=" + ".join(experiments),
         x=_WORDS[budget],
         metric=LEAKAGE[channel],
