@@ -88,10 +88,11 @@ class BundleManifest:
 def write_bundle(run: Path, file: Path) -> None:
     """Write the bundle of a run that has ended. Open it next, which shows that others can, too.
 
-    Raises `StorageError` for a run that has not ended, of single cells, of a rescoring or of an earlier schema, if its
-    files were changed since it ended, and if a name of a picture is a path of this machine.
+    Raises `StorageError` for a run that has not ended, of single cells, of a rescoring, of an earlier schema or
+    without cells, if its files were changed since it ended, and if a name of a picture is a path of this machine.
     """
-    record = RunResults(run).run
+    results = RunResults(run)
+    record = results.run
     if not record.ended or record.derived:
         kind = (
             "a rescoring" if record.rescored else "single cells" if record.derived else f"one that is {record.status}"
@@ -104,6 +105,8 @@ def write_bundle(run: Path, file: Path) -> None:
     for name, digest in record.files.items():
         if file_sha256(inside(run, below(run, name))) != digest:
             raise StorageError(f"{run}: expected {name} as the run wrote it, found that it was changed; run it again")
+    if results.cells.empty:
+        raise StorageError(f"{run}: expected a run with cells, found none")
     with tempfile.TemporaryDirectory(prefix="bench-") as place:
         folder = child(Path(place), "run")
         folder.mkdir()

@@ -428,6 +428,9 @@ def read_record(folder: Path) -> RunRecord:
         raise _unreadable_schema(folder, found)
     try:
         record = decode(RunRecord, _READERS[found](raw))
+        for number, experiment in enumerate(record.suite.experiments):
+            if experiment.pairs is not None and experiment.pairs < 1:
+                raise MistypedError(f"suite.experiments[{number}].pairs", "a number from 1 on", experiment.pairs)
         for place, name in _names_of_files(record):
             if not all(map(is_file_name, name.split("/") if place == "files" else [name])):
                 raise MistypedError(place, "the name of a file or folder", name)

@@ -184,6 +184,22 @@ def test_only_a_whole_run_that_has_ended_is_published(tmp_path: Path, changes: d
         write_bundle(run, tmp_path / "b.zip")
 
 
+@pytest.mark.parametrize("whole", [True, False])
+def test_impossible_pairs_are_not_published(tmp_path: Path, whole: bool) -> None:
+    run = Path(shutil.copytree(GOLDEN, tmp_path / "run"))
+    if whole:
+        suite = read_record(run).suite
+        change_record(run, suite=replace(suite, experiments=(replace(suite.experiments[0], pairs=-5),)))
+        expected = r"run\.json: suite\.experiments\[0\]\.pairs: expected a number from 1 on, found -5"
+    else:
+        change_value(run / "cells.parquet", "pairs", 0, -5)
+        record_digests(run)
+        expected = "cells.parquet: pairs: expected numbers from 1 on, found -5; run the suite again"
+    with pytest.raises(StorageError, match=expected):
+        write_bundle(run, tmp_path / "b.zip")
+    assert not (tmp_path / "b.zip").exists()
+
+
 def test_a_run_of_an_earlier_schema_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="found schema 3; run it again"):
         write_bundle(GOLDEN.with_name("schema-3"), tmp_path / "b.zip")
