@@ -12,6 +12,7 @@ import pandas as pd
 from bench.core.errors import StorageError
 from bench.core.text import printable, shortened, shortened_repr
 from bench.runs.recorded_stages import rows_of_cells
+from bench.store.bundles import GET_AGAIN
 from bench.store.cell_rows import CellLabels, belongs, labels_of_row
 from bench.store.public_runs import PUBLIC_TABLES, public_record
 from bench.store.reading import RunResults
@@ -19,7 +20,6 @@ from bench.store.run_record import RECORD, RunCounts, RunRecord
 
 _OF_CELLS = ("verification", "attributes", "up", "links")  # The tables of which each row names its cell.
 MOST_TOLD = 100  # differences of one kind that are listed
-_AGAIN = "get the bundle again from who published it"
 _ENDED = ("ok", "failed", "timeout", "skipped")
 
 
@@ -28,7 +28,7 @@ def require_fit(results: RunResults) -> None:
     impossible values and texts that cannot be printed."""
     path = results.folder / "cells.parquet"
     if results.cells.empty:
-        raise StorageError(f"{path}: expected cells, found none; {_AGAIN}")
+        raise StorageError(f"{path}: expected cells, found none; {GET_AGAIN}")
     _require_printable(path, results.cells)
     _require_printable(results.folder / "stages.parquet", pd.DataFrame(results.stages))
     for name in PUBLIC_TABLES:
@@ -65,7 +65,9 @@ def _require_printable(path: Path, rows: pd.DataFrame) -> None:
             for text in map(str, value if isinstance(value, tuple) else (value,)):
                 if printable(text) != text:
                     expected = "texts without characters that control a terminal or that nobody sees"
-                    raise StorageError(f"{path}: {column}: expected {expected}, found {shortened_repr(text)}; {_AGAIN}")
+                    raise StorageError(
+                        f"{path}: {column}: expected {expected}, found {shortened_repr(text)}; {GET_AGAIN}"
+                    )
 
 
 def _strange_record(record: RunRecord) -> Iterator[str]:

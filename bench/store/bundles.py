@@ -34,6 +34,7 @@ from bench.store.public_runs import PUBLIC_TABLES, as_published, write_public
 from bench.store.reading import RunResults
 from bench.store.run_record import RECORD, RunRecord, read_record
 from bench.store.schema import SCHEMA_VERSION
+from bench.store.table_files import RUN_AGAIN
 from bench.store.typed_json import MistypedError, decode
 
 FORMAT = 1
@@ -46,6 +47,7 @@ _HEADER = 30  # bytes of the header of an entry, before its name
 _TIME = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip file can hold
 _MODE = 0o100644  # a file
 _CHUNK = 1 << 20
+GET_AGAIN = "get the bundle again from who published it"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,12 +206,16 @@ def open_bundle(file: Path) -> Iterator[OpenBundle]:
         try:
             _check_record(file, folder, manifest)
             yield OpenBundle(folder=folder, manifest=manifest, sha256=sha256)
-        except StorageError as error:  # It names a file in the temporary folder, which nobody will find.
-            raise StorageError(str(error).replace(str(folder), str(file))) from None
+        except StorageError as error:
+            if str(folder) not in str(error):  # It is about something else.
+                raise
+            # It names a file in the temporary folder, which nobody will find, and a suite that is a stranger's.
+            text = str(error).replace(str(folder), str(file)).replace(RUN_AGAIN, GET_AGAIN)
+            raise StorageError(text) from None
 
 
 def _refused(file: Path, expected: str, found: str) -> StorageError:
-    return StorageError(f"{file}: expected {expected}, found {found}; get the bundle again from who published it")
+    return StorageError(f"{file}: expected {expected}, found {found}; {GET_AGAIN}")
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from channels_run import BREAK, A, B
@@ -433,6 +434,7 @@ def _without_cells(folder: Path) -> None:
     pq.write_table(pq.read_table(path).slice(0, 0), path)
 
 
+RECOGNITION = "samples/verification/experiment=recognition/part-00000.parquet"
 UNFIT: dict[str, tuple[Callable[[Path], object], str]] = {
     "no cells": (
         _without_cells,
@@ -440,7 +442,19 @@ UNFIT: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "pairs": (
         lambda folder: change_value(folder / "cells.parquet", "pairs", 0, -5),
-        "cells.parquet: pairs: expected numbers from 1 on, found -5",
+        "cells.parquet: pairs: expected numbers from 1 on, found -5; get the bundle again from who published it",
+    ),
+    "no rows": (
+        lambda folder: change_value(folder / RECOGNITION, "cos_self", 0, float("nan")),
+        "samples/verification: cos_self: expected a value in every row, found none in one; get the bundle again",
+    ),
+    "another type": (
+        lambda folder: pq.write_table(pa.table({"cell": [1]}), folder / "cells.parquet"),
+        "cells.parquet: cell: expected texts, found int64; get the bundle again",
+    ),
+    "a damaged file": (
+        lambda folder: (folder / "stages.parquet").write_bytes(b"PAR1"),
+        "stages.parquet: cannot be read",
     ),
     "a reason": (
         lambda folder: change_value(folder / "cells.parquet", "reason", 0, "\x1b[2J"),
