@@ -35,7 +35,7 @@ from bench.store.reading import RunResults
 from bench.store.run_record import RECORD, RunRecord, read_record
 from bench.store.schema import SCHEMA_VERSION
 from bench.store.table_files import RUN_AGAIN
-from bench.store.typed_json import MistypedError, decode
+from bench.store.typed_json import MistypedError, decode, why_unreadable
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -228,7 +228,7 @@ def _readable(file: Path) -> Iterator[None]:
     except OSError as error:
         raise StorageError(f"{file}: cannot be unpacked: {error.strerror or error}") from None
     except (zipfile.BadZipFile, NotImplementedError, struct.error, ValueError, EOFError) as error:
-        raise _refused(file, "a bundle of bench", " ".join(str(error).split())) from None
+        raise _refused(file, "a bundle of bench", why_unreadable(error)) from None
 
 
 @contextlib.contextmanager

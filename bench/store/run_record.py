@@ -19,7 +19,7 @@ from bench.core.paths import inside, is_file_name
 from bench.core.whole_files import read_json
 from bench.store.declarations import MetricDeclaration
 from bench.store.schema import SCHEMA_VERSION
-from bench.store.typed_json import MistypedError, decode
+from bench.store.typed_json import MistypedError, decode, why_unreadable
 
 RECORD = "run.json"
 _OPTIONAL = ("only", "replay_of", "rescored", "stages")  # These fields are left out of run.json if they are empty.
@@ -490,7 +490,7 @@ def _raw(folder: Path, *, salvage: bool = False) -> Raw:
     try:
         raw = read_json(path, replace=salvage)
     except (OSError, ValueError, OverflowError) as error:
-        raise StorageError(f"{path}: expected the record of a run, found none ({error})") from None
+        raise StorageError(f"{path}: expected the record of a run, found none ({why_unreadable(error)})") from None
     if not isinstance(raw, dict):
         raise StorageError(f"{path}: expected the record of a run, found something else")
     return raw

@@ -360,6 +360,16 @@ HOSTILE: dict[str, tuple[Callable[[Path, Path], object], str]] = {
     "a suite that is a path": (with_manifest(lambda m: m.update(suite="../..")), "expected the name of a suite, found"),
     "another suite": (with_manifest(lambda m: m.update(suite="paper")), "to agree, found another suite"),
     "other weights": (with_manifest(lambda m: m["weights"].clear()), "to agree, found another weights"),
+    "a number of many digits": (
+        lambda bundle, file: write(
+            [
+                (i, b'{"format": 1' + b"0" * 100_000 + b"}" if i.filename == MANIFEST else c)
+                for i, c in entries_of(bundle)
+            ],
+            file,
+        ),
+        "expected a bundle of bench, found a whole number of too many digits; get the bundle again",
+    ),
     "a manifest that is no JSON": (
         lambda bundle, file: write(
             [(info, b"{" if info.filename == MANIFEST else content) for info, content in entries_of(bundle)], file
