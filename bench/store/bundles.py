@@ -120,7 +120,8 @@ def require_bundle_file(file: Path) -> None:
     """Raise `StorageError` unless a bundle may be written to a file: its name ends in ``.zip`` and can be printed, and
     it is new or a zip file."""
     if file.suffix != ".zip" or not file.name.isprintable():
-        raise StorageError(f"-o: {shortened_repr(file.name)}: expected a name that ends in .zip; choose another")
+        expected = "a name before .zip" if file.name == ".zip" else "a name that ends in .zip"
+        raise StorageError(f"-o: {shortened_repr(file.name)}: expected {expected}; choose another")
     if file.exists():
         with file.open("rb") as held:
             if held.read(4) != b"PK\3\4":

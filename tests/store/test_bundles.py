@@ -496,6 +496,11 @@ def test_a_bundle_has_a_printable_name_that_ends_in_zip(tmp_path: Path, name: st
         require_bundle_file(tmp_path / name)
 
 
+def test_a_bundle_has_a_name_before_its_ending(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match=r"^-o: '\.zip': expected a name before \.zip; choose another$"):
+        require_bundle_file(tmp_path / ".zip")
+
+
 def test_no_other_file_is_replaced(tmp_path: Path) -> None:
     file = tmp_path / "notes.zip"
     require_bundle_file(file)
