@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from bench.analysis.cells import CellRow
 from bench.analysis.measures import SampleMetric, measure, metric_in, pooled, select
@@ -26,7 +26,10 @@ from bench.core.errors import StorageError
 from bench.core.text import plural, set_label
 from bench.store.reading import RunResults
 from bench.store.reference import MARK
+from bench.store.run_record import RECORD
 from bench.suite.claims import CELL_AXES, LEVELS, Axis, ClaimTable, SideTable
+from bench.suite.strict_table import StrictTable
+from bench.suite.tables import explain
 
 Outcome = Literal["holds", "does not hold", "not measured"]
 OUTCOMES: Sequence[Outcome] = ("holds", "does not hold", "not measured")
@@ -82,6 +85,12 @@ class ClaimVerdict:
         return sum(c.holds is True for c in self.comparisons)
 
 
+class _RecordedClaims(StrictTable):
+    """The claims in the record of a run."""
+
+    claims: list[ClaimTable]
+
+
 def claims_of(results: RunResults) -> list[ClaimTable]:
     """Return the claims of the suite of a run; a claim about a component is about the stand-in that replaced it, and
     one about a defense whose rows are read from the reference run is about these.
@@ -94,11 +103,11 @@ def claims_of(results: RunResults) -> list[ClaimTable]:
     replaced_by |= {("defense", label.removesuffix(MARK)): label for label in read}
     replaced_by |= {("authorised", name): label for name, label in _sets_by_requested_name(results).items()}
     try:
-        return [claim.renamed(replaced_by) for claim in TypeAdapter(list[ClaimTable]).validate_python(found)]
+        recorded = _RecordedClaims.model_validate({"claims": found})
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        raise StorageError(f"{results.folder / 'run.json'}: claims.{where}: {first['msg']}") from None
+        where = f"{results.folder / RECORD}: suite.raw"
+        raise StorageError("\n".join(f"{where}.{line}" for line in explain(error))) from None
+    return [claim.renamed(replaced_by) for claim in recorded.claims]
 
 
 def _sets_by_requested_name(results: RunResults) -> dict[str, str]:

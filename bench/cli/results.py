@@ -188,6 +188,8 @@ def export(
     ((kind, name),) = requested.items()
     if cells and kind != "rows":
         raise click.UsageError(f"--cell {cells[0]}: expected --rows beside it, found --{kind}")
+    if "" in cells:
+        raise click.UsageError("--cell: expected the id of a cell or the beginning of it, found an empty text")
     file_format = _choose_format(kind, fmt, file)
     if file is None and kind != "table":
         raise click.UsageError(f"--{kind} {name}: expected a file to write to, such as -o {name}.{file_format}")

@@ -13,6 +13,7 @@ from bench.core.errors import StorageError
 from bench.core.paths import child
 from bench.core.text import printable, shortened, shortened_repr
 from bench.runs.recorded_stages import rows_of_cells
+from bench.store.bundles import GET_AGAIN
 from bench.store.cell_rows import CellLabels, belongs, labels_of_row
 from bench.store.public_runs import PUBLIC_TABLES, public_record
 from bench.store.reading import RunResults
@@ -23,15 +24,29 @@ MOST_TOLD = 100  # differences of one kind that are listed
 _ENDED = ("ok", "failed", "timeout", "skipped")
 
 
+def require_fit(results: RunResults) -> None:
+    """Read every row of a run. Raises `StorageError` for a run without cells, for tables that cannot be read, and for
+    impossible values and texts that cannot be printed."""
+    path = results.folder / "cells.parquet"
+    if results.cells.empty:
+        raise StorageError(f"{path}: expected cells, found none; {GET_AGAIN}")
+    _require_printable(path, results.cells)
+    _require_printable(results.folder / "stages.parquet", pd.DataFrame(results.stages))
+    for name in PUBLIC_TABLES:
+        if results.parts(name):
+            results.require(name)
+            for batch in results.batches(name):
+                _require_printable(child(results.folder, "samples", name), batch)
+
+
 def disagreements(results: RunResults) -> Iterator[str]:
     """Read every row of a run, and yield what in it does not agree: counts, statuses, versions, devices, cells without
     rows, rows of no cell, and rows with other labels than those of their cell.
 
-    Raises `StorageError` for tables that cannot be read, and for impossible values and texts that cannot be printed.
+    Raises `StorageError` as `require_fit` does.
     """
+    require_fit(results)
     yield from _strange_record(results.run)
-    _require_printable(results.folder / "cells.parquet", results.cells)
-    _require_printable(results.folder / "stages.parquet", pd.DataFrame(results.stages))
     yield from _wrong_counts(results, Counter(results.cells["status"]))
     yield from _wrong_cells(results)
     cells = {row["cell"]: labels_of_row(row) for row in rows_of_cells(results) if row["status"] == "ok"}
@@ -52,8 +67,7 @@ def _require_printable(path: Path, rows: pd.DataFrame) -> None:
                 if printable(text) != text:
                     expected = "texts without characters that control a terminal or that nobody sees"
                     raise StorageError(
-                        f"{path}: {column}: expected {expected}, found {shortened_repr(text)}; get the bundle again "
-                        "from who published it"
+                        f"{path}: {column}: expected {expected}, found {shortened_repr(text)}; {GET_AGAIN}"
                     )
 
 
@@ -108,11 +122,9 @@ def _wrong_counts(results: RunResults, statuses: Counter[str]) -> Iterator[str]:
 def _strange_rows(results: RunResults, name: str, cells: Mapping[str, CellLabels], without: set[str]) -> Iterator[str]:
     """Read all rows of a table, and yield the labels in them that no cell has; remove from ``without`` the cells that
     have rows."""
-    results.require(name)
     known = [belongs(name, cell, made) for cell in cells.values() for made in (False, True)]
     found: dict[tuple[Any, ...], None] = {}
     for batch in results.batches(name):
-        _require_printable(child(results.folder, "samples", name), batch)
         columns = [column for column in (known[0] if known else ()) if column in batch]
         allowed = {tuple(_plain(labels[column]) for column in columns) for labels in known}
         if name in _OF_CELLS:

@@ -10,7 +10,7 @@ import json
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -25,6 +25,7 @@ from bench.core.text import set_label
 from bench.store.artifacts import Cache
 from bench.store.reading import RunResults
 from bench.store.recorded_commands import offered, offered_words
+from bench.store.reference import is_reference
 from bench.store.run_record import RunRecord
 from bench.suite.expand import reference_words
 
@@ -119,9 +120,9 @@ def find_cell(results: RunResults, terms: Sequence[str]) -> Row:
     return _plain(rows)[0]
 
 
-def _place(results: RunResults) -> PurePath:
-    """Return the last three parts of the path of the run folder."""
-    return PurePath(*results.folder.parts[-3:])
+def _place(results: RunResults) -> str:
+    """Return the last three parts of the path of the run folder; of a reference run, the version that names it."""
+    return results.folder.name if is_reference(results) else "/".join(results.folder.parts[-3:])
 
 
 def _filtered(rows: pd.DataFrame, column: str, value: str, results: RunResults) -> pd.DataFrame:
@@ -182,7 +183,7 @@ def explain(results: RunResults, cell: Row, folder: Path, cache: Cache) -> Expla
         parts=parts,
         stages=stages,
         incomplete=incomplete,
-        commands=_commands(folder, results.run, cell),
+        commands=_commands(folder, results, cell),
     )
 
 
@@ -361,7 +362,8 @@ def _is_about(note: str, names: Mapping[str, bool]) -> bool:
     return any(named) or not named
 
 
-def _commands(folder: Path, run: RunRecord, cell: Row) -> dict[str, str]:
+def _commands(folder: Path, results: RunResults, cell: Row) -> dict[str, str]:
+    run = results.run
     if cell["status"] == "skipped":
         return {}
     command = offered(run.command)
@@ -369,7 +371,8 @@ def _commands(folder: Path, run: RunRecord, cell: Row) -> dict[str, str]:
     found = {"computes this cell alone": alone} if alone else {}
     found |= {"computes what is missing of the run": command} if command else {}
     if run.ended and run.host and not run.rescored:  # The records of older versions do not hold enough.
-        out = folder.parent.parent.parent
+        # A reference run lies where nothing else is written, so that its replay goes into the current folder.
+        out = Path() if is_reference(results) else folder.parent.parent.parent
         words = ["bench", "run", "--replay", str(folder), *([] if out == Path() else ["--out", str(out)])]
         found["makes the run again from its record and compares"] = shlex.join(words)
     return found

@@ -34,7 +34,8 @@ from bench.store.public_runs import PUBLIC_TABLES, as_published, write_public
 from bench.store.reading import RunResults
 from bench.store.run_record import RECORD, RunRecord, read_record
 from bench.store.schema import SCHEMA_VERSION
-from bench.store.typed_json import MistypedError, decode
+from bench.store.table_files import RUN_AGAIN
+from bench.store.typed_json import MistypedError, decode, why_unreadable
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -46,6 +47,7 @@ _HEADER = 30  # bytes of the header of an entry, before its name
 _TIME = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip file can hold
 _MODE = 0o100644  # a file
 _CHUNK = 1 << 20
+GET_AGAIN = "get the bundle again from who published it"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,10 +90,11 @@ class BundleManifest:
 def write_bundle(run: Path, file: Path) -> None:
     """Write the bundle of a run that has ended. Open it next, which shows that others can, too.
 
-    Raises `StorageError` for a run that has not ended, of single cells, of a rescoring or of an earlier schema, if its
-    files were changed since it ended, and if a name of a picture is a path of this machine.
+    Raises `StorageError` for a run that has not ended, of single cells, of a rescoring, of an earlier schema or
+    without cells, if its files were changed since it ended, and if a name of a picture is a path of this machine.
     """
-    record = RunResults(run).run
+    results = RunResults(run)
+    record = results.run
     if not record.ended or record.derived:
         kind = (
             "a rescoring" if record.rescored else "single cells" if record.derived else f"one that is {record.status}"
@@ -104,6 +107,8 @@ def write_bundle(run: Path, file: Path) -> None:
     for name, digest in record.files.items():
         if file_sha256(inside(run, below(run, name))) != digest:
             raise StorageError(f"{run}: expected {name} as the run wrote it, found that it was changed; run it again")
+    if results.cells.empty:
+        raise StorageError(f"{run}: expected a run with cells, found none")
     with tempfile.TemporaryDirectory(prefix="bench-") as place:
         folder = child(Path(place), "run")
         folder.mkdir()
@@ -115,7 +120,8 @@ def require_bundle_file(file: Path) -> None:
     """Raise `StorageError` unless a bundle may be written to a file: its name ends in ``.zip`` and can be printed, and
     it is new or a zip file."""
     if file.suffix != ".zip" or not file.name.isprintable():
-        raise StorageError(f"-o: {shortened_repr(file.name)}: expected a name that ends in .zip; choose another")
+        expected = "a name before .zip" if file.name == ".zip" else "a name that ends in .zip"
+        raise StorageError(f"-o: {shortened_repr(file.name)}: expected {expected}; choose another")
     if file.exists():
         with file.open("rb") as held:
             if held.read(4) != b"PK\3\4":
@@ -201,12 +207,16 @@ def open_bundle(file: Path) -> Iterator[OpenBundle]:
         try:
             _check_record(file, folder, manifest)
             yield OpenBundle(folder=folder, manifest=manifest, sha256=sha256)
-        except StorageError as error:  # It names a file in the temporary folder, which nobody will find.
-            raise StorageError(str(error).replace(str(folder), str(file))) from None
+        except StorageError as error:
+            if str(folder) not in str(error):  # It is about something else.
+                raise
+            # It names a file in the temporary folder, which nobody will find, and a suite that is a stranger's.
+            text = str(error).replace(str(folder), str(file)).replace(RUN_AGAIN, GET_AGAIN)
+            raise StorageError(text) from None
 
 
 def _refused(file: Path, expected: str, found: str) -> StorageError:
-    return StorageError(f"{file}: expected {expected}, found {found}; get the bundle again from who published it")
+    return StorageError(f"{file}: expected {expected}, found {found}; {GET_AGAIN}")
 
 
 @contextlib.contextmanager
@@ -219,7 +229,7 @@ def _readable(file: Path) -> Iterator[None]:
     except OSError as error:
         raise StorageError(f"{file}: cannot be unpacked: {error.strerror or error}") from None
     except (zipfile.BadZipFile, NotImplementedError, struct.error, ValueError, EOFError) as error:
-        raise _refused(file, "a bundle of bench", " ".join(str(error).split())) from None
+        raise _refused(file, "a bundle of bench", why_unreadable(error)) from None
 
 
 @contextlib.contextmanager

@@ -58,6 +58,8 @@ def find_run(run: str, results: Path) -> Path:
 
     A run of single cells or a rescoring is only meant if the suite has no other run.
     """
+    if not run:
+        raise StorageError("RUN: expected a run folder or the name of a suite with a run, found an empty text")
     given = Path(run)
     if _is_file(given / RECORD):
         return given
@@ -126,6 +128,11 @@ def require_writable(*folders: Path, option: str = "--out") -> None:
         existing = folder
         try:
             while not existing.exists():
+                if existing.is_symlink():
+                    raise StorageError(
+                        f"{existing}: expected a folder, found a link to {os.readlink(existing)}, where nothing is; "
+                        f"remove the link, or choose another {option}"
+                    )
                 existing = existing.parent
             if not existing.is_dir():
                 raise StorageError(f"{existing}: expected a folder, found a file; choose another {option}")

@@ -19,7 +19,7 @@ from bench.core.paths import inside, is_file_name
 from bench.core.whole_files import read_json
 from bench.store.declarations import MetricDeclaration
 from bench.store.schema import SCHEMA_VERSION
-from bench.store.typed_json import MistypedError, decode
+from bench.store.typed_json import MistypedError, decode, why_unreadable
 
 RECORD = "run.json"
 _OPTIONAL = ("only", "replay_of", "rescored", "stages")  # These fields are left out of run.json if they are empty.
@@ -428,6 +428,9 @@ def read_record(folder: Path) -> RunRecord:
         raise _unreadable_schema(folder, found)
     try:
         record = decode(RunRecord, _READERS[found](raw))
+        for number, experiment in enumerate(record.suite.experiments):
+            if experiment.pairs is not None and experiment.pairs < 1:
+                raise MistypedError(f"suite.experiments[{number}].pairs", "a number from 1 on", experiment.pairs)
         for place, name in _names_of_files(record):
             if not all(map(is_file_name, name.split("/") if place == "files" else [name])):
                 raise MistypedError(place, "the name of a file or folder", name)
@@ -487,7 +490,7 @@ def _raw(folder: Path, *, salvage: bool = False) -> Raw:
     try:
         raw = read_json(path, replace=salvage)
     except (OSError, ValueError, OverflowError) as error:
-        raise StorageError(f"{path}: expected the record of a run, found none ({error})") from None
+        raise StorageError(f"{path}: expected the record of a run, found none ({why_unreadable(error)})") from None
     if not isinstance(raw, dict):
         raise StorageError(f"{path}: expected the record of a run, found something else")
     return raw

@@ -67,7 +67,8 @@ def _check_range(path: Path, column: str, values: pa.ChunkedArray, limits: Range
     least, most = found["min"], found["max"]
     if least is None or (least >= low - _ROUNDING and most <= high + _ROUNDING):
         return
-    expected = f"numbers from {low:g} to {high:g}" if high <= 1 else f"numbers from {low:g} on"
+    to = f"to {high:,.0f}" if high <= 1 or most > high else "on"
+    expected = f"numbers from {low:,.0f} {to}"
     raise mistake(path, column, expected, f"{least if least < low - _ROUNDING else most:g}")
 
 

@@ -47,6 +47,9 @@ def checked_cells(path: Path, table: pa.Table, schema: pa.Schema = CELLS) -> pa.
     for name, known in _CHOICES.items():
         if wrong := [value for value in _distinct(table, name) if value not in known]:
             raise mistake(path, name, f"one of {', '.join(known)}", wrong[0])
+    for pairs in _distinct(table, "pairs"):
+        if pairs < 1:
+            raise mistake(path, "pairs", "numbers from 1 on", str(pairs))
     if len(table) > len(_distinct(table, "cell")):
         raise mistake(path, "cell", "ids that occur once", "one that occurs twice")
     _check_repeats(path, table)

@@ -16,7 +16,7 @@ from bench.core.errors import StorageError
 from bench.core.text import shortened
 
 Key = tuple[Any, ...]
-_ADVICE = "run the suite again to write it anew"
+RUN_AGAIN = "run the suite again to write it anew"
 
 
 @dataclass(frozen=True)
@@ -44,14 +44,14 @@ def readable(path: Path) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
-        raise StorageError(f"{path}: expected a file, found none; {_ADVICE}") from None
+        raise StorageError(f"{path}: expected a file, found none; {RUN_AGAIN}") from None
     except (OSError, pa.ArrowException, ValueError, OverflowError) as error:
         if isinstance(error, UnicodeEncodeError):
             raise StorageError(f"{path}: expected a path in UTF-8; rename its folder") from None
         found = " ".join(str(error).split())
         if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
             raise StorageError(f"{path}: cannot be read ({found}); allow more open files: ulimit -n 4096") from None
-        raise StorageError(f"{path}: cannot be read ({found}); {_ADVICE}") from None
+        raise StorageError(f"{path}: cannot be read ({found}); {RUN_AGAIN}") from None
 
 
 def as_frame(path: Path, table: pa.Table | pa.RecordBatch) -> pd.DataFrame:
@@ -64,4 +64,4 @@ def as_frame(path: Path, table: pa.Table | pa.RecordBatch) -> pd.DataFrame:
 
 def mistake(path: Path, column: str, expected: str, found: str) -> StorageError:
     """Return the error about a column of a table of a run folder."""
-    return StorageError(f"{path}: {column}: expected {expected}, found {shortened(found)}; {_ADVICE}")
+    return StorageError(f"{path}: {column}: expected {expected}, found {shortened(found)}; {RUN_AGAIN}")

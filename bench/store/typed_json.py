@@ -28,6 +28,13 @@ class MistypedError(ValueError):
         super().__init__(f"{place}: expected {expected}, found {text}")
 
 
+def why_unreadable(error: Exception) -> str:
+    """Return in one line why a file of JSON cannot be read. Python's own text about a number of too many digits names
+    one of its settings, which nobody should change for such a file."""
+    text = " ".join(str(error).split())
+    return "a whole number of too many digits" if "int_max_str_digits" in text else text
+
+
 def decode(kind: type[T], value: Any, *, salvage: bool = False) -> T:
     """Make a dataclass from the object of its JSON; unknown keys are ignored and lists become tuples.
 

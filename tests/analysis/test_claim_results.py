@@ -29,6 +29,7 @@ from bench.analysis.claim_results import (
 from bench.analysis.rows import Rows
 from bench.core.errors import StorageError, SuiteError
 from bench.core.text import json_text
+from bench.store.reading import RunResults
 from bench.suite.claims import CELL_AXES, ClaimTable, SideTable
 from bench.suite.suite import read
 
@@ -343,8 +344,28 @@ def test_a_run_without_claims(tmp_path: Path) -> None:
 
 def test_claims_of_a_damaged_run(tmp_path: Path) -> None:
     results = write_run(tmp_path / "run", [Answer("PMT", hits=[True])], [{**BASE, "relation": "="}])
-    with pytest.raises(StorageError, match=r"run\.json: claims\.0\.left"):
+    with pytest.raises(StorageError, match=r"run\.json: suite\.raw\.claims\[0\]\.left: expected a value, found none"):
         claims_of(results)
+
+
+@pytest.mark.parametrize(
+    ("claims", "expected"),
+    [
+        (7, r"claims: input should be a valid list, found 7$"),
+        (
+            [{**BASE, "id": 1, "left": {"defense": "PMT"}, "relation": ">", "right": 0.7}],
+            r"claims\[0\]\.id: .* found 1$",
+        ),
+        ([{**BASE, "ids": 1}], r"claims\[0\]\.ids: unknown key 'ids'; did you mean 'id'\?"),
+    ],
+)
+def test_claims_of_another_form(tmp_path: Path, claims: Any, expected: str) -> None:
+    results = write_run(tmp_path / "run", [Answer("PMT", hits=[True])])
+    record = json.loads((results.folder / "run.json").read_text())
+    record["suite"]["raw"]["claims"] = claims
+    (results.folder / "run.json").write_text(json.dumps(record))
+    with pytest.raises(StorageError, match=rf"(?m)run\.json: suite\.raw\.{expected}"):
+        claims_of(RunResults(results.folder))
 
 
 # ---- text ------------------------------------------------------------------------------------------------------------

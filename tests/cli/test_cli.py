@@ -140,6 +140,8 @@ BAD: dict[str, tuple[list[str], list[str]]] = {
     "unknown run to export": (["export", "none", "--table", "VII"], ["none", "expected a run folder"]),
     "no table": (["export", "none"], ["--table"]),
     "unknown format": (["export", "none", "--table", "VII", "--format", "pdf"], ["--format", "pdf", "latex"]),
+    "empty cell": (["export", "none", "--rows", "up", "--cell", "", "-o", "x.csv"], ["--cell", "found an empty text"]),
+    "no run in a site": (["site", "", "-o", "x"], ["RUN", "found an empty text"]),
     "unknown component": (["info", "pmd"], ["pmd", "expected the name of a component", "did you mean 'pmt'?"]),
     "unknown command": (["rum"], ["Error: bench: expected one of its commands, found 'rum'; did you mean 'run'?"]),
     "nothing to train": (["train", "toy.toml"], ["expected at least one [[train]]", "bench run"]),

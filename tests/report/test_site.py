@@ -5,14 +5,20 @@ from __future__ import annotations
 import html.parser
 import json
 import re
+import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from channels_run import BREAK, A, B
 from fake_run import ABUSE, HOSTILE, FakeRun, rewritten, write_fake_run
+from forger import change_value, forged
 from site_runs import A_LEAKS, VERSION, first_run, hostile_defense, second_run, site_run, source
+from stranger import GOLDEN
 
 from bench.analysis.rows import Rows
 from bench.analysis.table_model import Measurement, TableMetric
@@ -366,8 +372,9 @@ def test_titles_with_the_same_file_name_are_told_apart() -> None:
 def test_runs_bundles_and_their_verification_are_opened(tmp_path: Path) -> None:
     results = tmp_path / "results"
     first, second = first_run(results / "fake" / "20260101-one"), second_run(tmp_path / "elsewhere")
-    for name in ("mine.zip", "theirs.zip"):
-        write_bundle(second.folder, tmp_path / name)
+    write_bundle(second.folder, tmp_path / "mine.zip")
+    earlier = second_run(tmp_path / "earlier", finished="2025-01-02T03:16:45+00:00")
+    write_bundle(earlier.folder, tmp_path / "theirs.zip")
     about = {"bench": "0.1.0", "date": "2026-01-03", "seed": 1, "recomputable": 8}
     sha256 = file_sha256(tmp_path / "mine.zip")
     write_verification(tmp_path / "mine.zip", Verification(sha256=sha256, ok=True, **about))
@@ -403,6 +410,67 @@ def test_what_is_no_run_is_one_error(tmp_path: Path) -> None:
         raise AssertionError
     run = str(first_run(tmp_path / "run").folder)
     with pytest.raises(StorageError, match="name each run once"), opened([run, run], tmp_path):
+        raise AssertionError
+
+
+@pytest.fixture(scope="module")
+def golden(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundle of the golden run, which no test may change."""
+    file = tmp_path_factory.mktemp("golden") / "golden.zip"
+    write_bundle(GOLDEN, file)
+    return file
+
+
+def test_one_run_is_no_two_runs_whether_it_is_a_folder_a_bundle_or_a_copy(golden: Path, tmp_path: Path) -> None:
+    copy = shutil.copy(golden, tmp_path / "copy.zip")
+    for one, other in ((golden, golden), (golden, copy), (GOLDEN, golden), (golden, GOLDEN)):
+        expected = rf"^{other}: expected different runs, found the same run twice, also as {one}; name each run once$"
+        with pytest.raises(StorageError, match=expected), opened([str(one), str(other)], tmp_path):
+            raise AssertionError
+
+
+def _without_cells(folder: Path) -> None:
+    path = folder / "cells.parquet"
+    pq.write_table(pq.read_table(path).slice(0, 0), path)
+
+
+RECOGNITION = "samples/verification/experiment=recognition/part-00000.parquet"
+UNFIT: dict[str, tuple[Callable[[Path], object], str]] = {
+    "no cells": (
+        _without_cells,
+        "cells.parquet: expected cells, found none; get the bundle again",
+    ),
+    "pairs": (
+        lambda folder: change_value(folder / "cells.parquet", "pairs", 0, -5),
+        "cells.parquet: pairs: expected numbers from 1 on, found -5; get the bundle again from who published it",
+    ),
+    "no rows": (
+        lambda folder: change_value(folder / RECOGNITION, "cos_self", 0, float("nan")),
+        "samples/verification: cos_self: expected a value in every row, found none in one; get the bundle again",
+    ),
+    "another type": (
+        lambda folder: pq.write_table(pa.table({"cell": [1]}), folder / "cells.parquet"),
+        "cells.parquet: cell: expected texts, found int64; get the bundle again",
+    ),
+    "a damaged file": (
+        lambda folder: (folder / "stages.parquet").write_bytes(b"PAR1"),
+        "stages.parquet: cannot be read",
+    ),
+    "a reason": (
+        lambda folder: change_value(folder / "cells.parquet", "reason", 0, "\x1b[2J"),
+        "cells.parquet: reason: expected texts without characters that control a terminal",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", UNFIT)
+def test_a_site_takes_no_bundle_that_verify_refuses(golden: Path, tmp_path: Path, name: str) -> None:
+    change, expected = UNFIT[name]
+    file = forged(golden, tmp_path / "b.zip", change)
+    with (
+        pytest.raises(StorageError, match=f"^{re.escape(str(file))}.*{re.escape(expected)}"),
+        opened([str(file)], tmp_path),
+    ):
         raise AssertionError
 
 

@@ -20,6 +20,7 @@ from bench.core.errors import StorageError
 from bench.runs.explain import Explanation, explain, find_cell
 from bench.store.artifacts import Cache
 from bench.store.reading import RunResults
+from bench.store.reference import find_reference
 
 GOLDEN = TESTS / "golden"
 SCHEMAS = pytest.mark.parametrize("schema", ["schema-2", "schema-3"])
@@ -69,6 +70,16 @@ def test_a_cell_is_found_by_its_id_or_the_beginning_of_it_or_labels(schema: str)
 def test_what_names_no_cell_or_several_is_said(asked: list[str], said: str) -> None:
     with pytest.raises(StorageError, match=f"golden/schema-3: {said}"):
         find_cell(RunResults(GOLDEN / "schema-3"), asked)
+
+
+def test_a_reference_run_is_named_by_its_version_and_replayed_elsewhere() -> None:
+    reference = find_reference("standard-1")
+    assert reference is not None
+    with pytest.raises(StorageError, match=r"^standard-1: no cell of this run has an id"):
+        find_cell(reference, ["zz"])
+    cell = str(reference.cells.loc[reference.cells["status"] == "ok", "cell"].iloc[0])
+    command = explained(reference.folder, cell).commands["makes the run again from its record and compares"]
+    assert command == f"bench run --replay {reference.folder}"
 
 
 # ---- from results alone ----------------------------------------------------------------------------------------------

@@ -184,6 +184,22 @@ def test_only_a_whole_run_that_has_ended_is_published(tmp_path: Path, changes: d
         write_bundle(run, tmp_path / "b.zip")
 
 
+@pytest.mark.parametrize("whole", [True, False])
+def test_impossible_pairs_are_not_published(tmp_path: Path, whole: bool) -> None:
+    run = Path(shutil.copytree(GOLDEN, tmp_path / "run"))
+    if whole:
+        suite = read_record(run).suite
+        change_record(run, suite=replace(suite, experiments=(replace(suite.experiments[0], pairs=-5),)))
+        expected = r"run\.json: suite\.experiments\[0\]\.pairs: expected a number from 1 on, found -5"
+    else:
+        change_value(run / "cells.parquet", "pairs", 0, -5)
+        record_digests(run)
+        expected = "cells.parquet: pairs: expected numbers from 1 on, found -5; run the suite again"
+    with pytest.raises(StorageError, match=expected):
+        write_bundle(run, tmp_path / "b.zip")
+    assert not (tmp_path / "b.zip").exists()
+
+
 def test_a_run_of_an_earlier_schema_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="found schema 3; run it again"):
         write_bundle(GOLDEN.with_name("schema-3"), tmp_path / "b.zip")
@@ -344,6 +360,16 @@ HOSTILE: dict[str, tuple[Callable[[Path, Path], object], str]] = {
     "a suite that is a path": (with_manifest(lambda m: m.update(suite="../..")), "expected the name of a suite, found"),
     "another suite": (with_manifest(lambda m: m.update(suite="paper")), "to agree, found another suite"),
     "other weights": (with_manifest(lambda m: m["weights"].clear()), "to agree, found another weights"),
+    "a number of many digits": (
+        lambda bundle, file: write(
+            [
+                (i, b'{"format": 1' + b"0" * 100_000 + b"}" if i.filename == MANIFEST else c)
+                for i, c in entries_of(bundle)
+            ],
+            file,
+        ),
+        "expected a bundle of bench, found a whole number of too many digits; get the bundle again",
+    ),
     "a manifest that is no JSON": (
         lambda bundle, file: write(
             [(info, b"{" if info.filename == MANIFEST else content) for info, content in entries_of(bundle)], file
@@ -468,6 +494,11 @@ def test_a_verification_of_another_form_is_an_error(bundle: Path, tmp_path: Path
 def test_a_bundle_has_a_printable_name_that_ends_in_zip(tmp_path: Path, name: str) -> None:
     with pytest.raises(StorageError, match=r"expected a name that ends in \.zip"):
         require_bundle_file(tmp_path / name)
+
+
+def test_a_bundle_has_a_name_before_its_ending(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match=r"^-o: '\.zip': expected a name before \.zip; choose another$"):
+        require_bundle_file(tmp_path / ".zip")
 
 
 def test_no_other_file_is_replaced(tmp_path: Path) -> None:

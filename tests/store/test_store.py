@@ -363,6 +363,24 @@ def test_a_file_where_a_folder_should_be(tmp_path: Path, below: str) -> None:
         require_writable(tmp_path / "fine", tmp_path / "results" / below)
 
 
+def test_a_link_to_nothing_where_a_folder_should_be(tmp_path: Path) -> None:
+    (tmp_path / "site").symlink_to(tmp_path / "gone")
+    for place in (tmp_path / "site", tmp_path / "site" / "deeper"):
+        found = (
+            r"site: expected a folder, found a link to .*gone, where nothing is; remove the link, or choose another -o"
+        )
+        with pytest.raises(StorageError, match=found):
+            require_writable(place, option="-o")
+    assert not (tmp_path / "gone").exists()
+
+
+def test_an_empty_text_names_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "run.json").write_text("{}")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(StorageError, match=r"^RUN: expected a run folder or the name of a suite .* an empty text"):
+        find_run("", tmp_path)
+
+
 def test_a_place_that_takes_no_files() -> None:
     place = Path("/proc/self")
     if not place.is_dir():

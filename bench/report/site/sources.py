@@ -15,6 +15,7 @@ from bench.analysis.cells import CellRow
 from bench.analysis.rows import Rows
 from bench.core.errors import StorageError
 from bench.core.packages import DISTRIBUTION
+from bench.runs.bundle_rows import require_fit
 from bench.runs.combine import require_different
 from bench.runs.snapshot import results_of
 from bench.store.bundles import open_bundle
@@ -114,8 +115,24 @@ def opened(arguments: Sequence[str], results: Path) -> Iterator[list[Source]]:
     """
     with contextlib.ExitStack() as stack:
         found = [_open(argument, results, stack) for argument in arguments]
-        require_different([source.results.folder for source in found])
+        _require_different(arguments, found)
         yield _named([*found, *_references(found)])
+
+
+def _require_different(arguments: Sequence[str], found: Sequence[Source]) -> None:
+    """Raise `StorageError` if a run is named more than once, as a folder, as a bundle or as a copy of one.
+
+    What is published of its record tells, but for the digests of its files, which a bundle writes anew.
+    """
+    require_different([source.results.folder for source in found])
+    known: list[tuple[str, RunRecord]] = []
+    for argument, source in zip(arguments, found, strict=True):
+        record = replace(public_record(source.run, as_published()), files={})
+        if other := next((name for name, earlier in known if earlier == record), None):
+            raise StorageError(
+                f"{argument}: expected different runs, found the same run twice, also as {other}; name each run once"
+            )
+        known.append((argument, record))
 
 
 def _open(argument: str, results: Path, stack: contextlib.ExitStack) -> Source:
@@ -133,8 +150,9 @@ def _open(argument: str, results: Path, stack: contextlib.ExitStack) -> Source:
 
 
 def _bundle(path: Path, stack: contextlib.ExitStack) -> Source:
-    """Open a bundle, which is checked when it is unpacked, and the record of its verification."""
+    """Open a bundle and the record of its verification. Its rows are checked as `bench verify` does it."""
     bundle = stack.enter_context(open_bundle(path))
+    require_fit(RunResults(bundle.folder))
     return Source(
         name=path.name,
         results=RunResults(bundle.folder),
