@@ -41,6 +41,19 @@ _DRAWN_AT_ONCE = 4_000_000  # Random weights in memory at a time: draws times pe
 
 
 @dataclass(frozen=True)
+class Pulls:
+    """The influence of samples on the mean that is no score of them: for an area under the ROC curve, that of each pair
+    of two people, with which the pairs of one person are compared.
+
+    ``influences (n,)`` are 0 in sum. ``people`` and ``others`` are those of `SampleScores`.
+    """
+
+    influences: Floats
+    people: NDArray[Any]
+    others: NDArray[Any] | None = None
+
+
+@dataclass(frozen=True)
 class SampleScores:
     """Scores ``values`` and the ``people`` whom the samples show, ``(n,)`` each.
 
@@ -50,10 +63,9 @@ class SampleScores:
     ``repeat`` is the number of the repeat that the samples belong to, and ``repeats`` are the numbers of all repeats of
     the same setting.
 
-    ``pulls (n,)`` is how far each sample moves the mean without having a score in it, 0 in sum; None if scores alone
-    decide. In an area under the ROC curve the pairs of one person have scores, and the pairs of two people, with which
-    these are compared, pull. Pulls add to the error of the mean and change neither the mean nor its N. Such a mean lies
-    between 0 and 1, and has Wilson's interval as a share has.
+    ``pulls`` is the influence of samples without a score; None if scores alone decide. Pulls add to the error of the
+    mean and change neither the mean nor its N. Such a mean lies between 0 and 1, and has Wilson's interval as a share
+    has.
     """
 
     values: Floats
@@ -62,12 +74,13 @@ class SampleScores:
     others: NDArray[Any] | None = None
     repeat: int = 0
     repeats: tuple[int, ...] = (0,)
-    pulls: Floats | None = None
+    pulls: Pulls | None = None
 
     def at(self, chosen: NDArray[Any]) -> Self:
-        """Return the scores of some samples, by their positions or a mask."""
-        others, pulls = (None if of is None else of[chosen] for of in (self.others, self.pulls))
-        return replace(self, values=self.values[chosen], people=self.people[chosen], others=others, pulls=pulls)
+        """Return the scores of some samples, by their positions or a mask; all pulls stay, because these scores are
+        compared with the same pairs as before."""
+        others = None if self.others is None else self.others[chosen]
+        return replace(self, values=self.values[chosen], people=self.people[chosen], others=others)
 
 
 @dataclass(frozen=True)
@@ -103,7 +116,9 @@ def summed(part: SampleScores) -> SummedScores:
     """Return the sums of the scores of one cell."""
     values = part.values
     pairs, everybody, counts = _pairs(part)
-    who = everybody
+    who, pulling = everybody[: len(values)], everybody[len(values) :]
+    if len(pulling):
+        counts = _counts(who, pairs)
     infinite = undefined = 0
     total = float(values.sum())
     if not math.isfinite(total):  # Otherwise every score is finite.
@@ -114,9 +129,9 @@ def summed(part: SampleScores) -> SummedScores:
     size, n = len(pairs.first), len(values)
     least, most = (float(values.min()), float(values.max())) if n else (np.inf, -np.inf)
     sums = added(who, values, size)
-    pulled = part.pulls is not None and n * float(np.abs(part.pulls).max(initial=0)) > _ROUNDING
+    pulled = part.pulls is not None and n * float(np.abs(part.pulls.influences).max(initial=0)) > _ROUNDING
     if part.pulls is not None and pulled:
-        sums += n * added(everybody, part.pulls, size)
+        sums += n * added(pulling, part.pulls.influences, size)
     zeros_and_ones = not n or (least in (0, 1) and most in (0, 1) and bool(((values == 0) | (values == 1)).all()))
     return SummedScores(
         pairs=pairs,
@@ -275,8 +290,8 @@ class Pool:
         return pairs, sums, counts
 
     def estimate(self, *, share: bool | None = None) -> Estimate:
-        """Return the mean with its error; ``share`` (by default `decisions`): the scores are decisions, which a mean
-        that is pulled never is.
+        """Return the mean with its error; ``share`` (by default `decisions`): the scores are decisions. A mean that is
+        pulled is an area whatever ``share`` says.
 
         Raises ValueError without a finite score.
         """
@@ -315,8 +330,12 @@ def _counts(who: Ints, pairs: PeoplePairs) -> Floats:
 
 
 def _pairs(part: SampleScores) -> tuple[PeoplePairs, Ints, Floats]:
-    """Return the pairs of people of the samples, the position of the pair of each sample, and `_counts` of them."""
-    sides = (part.people,) if part.others is None else (part.people, part.others)
+    """Return the pairs of people of the samples and then of the pulls, the position of the pair of each of them, and
+    `_counts` of all."""
+    sides: tuple[NDArray[Any], ...] = (part.people,) if part.others is None else (part.people, part.others)
+    if part.pulls is not None:
+        pulling = (part.pulls.people,) if part.pulls.others is None else (part.pulls.people, part.pulls.others)
+        sides = tuple(np.append(side, more) for side, more in zip(sides, pulling, strict=True))
     # The cells of a data set show the same people, so that this is computed once for all of them.
     return _cached_pairs(part.group, *(_as_bytes(side) for side in sides))
 

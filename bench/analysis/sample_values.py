@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bench.analysis.cells import CellRow
-from bench.analysis.pooling import Floats, SampleScores
+from bench.analysis.pooling import Floats, Pulls, SampleScores
 from bench.analysis.rows import ImageScores, Rows
 from bench.analysis.verification_scores import VerificationScores
 from bench.metrics import recognition
@@ -199,24 +199,11 @@ def of_links(
         left, right = table["left_subject"].to_numpy(), second(rows, cell, table)
         scores = SampleScores(found, left, cell.people_of, right, cell.repeat, rows.repeats_of(cell))
         pulled = None if pulls is None else pulls(rows, cell, table)
-        return scores if pulled is None else _with_pulls(scores, pulled, table["right_subject"].to_numpy())
+        if pulled is None:
+            return scores
+        return replace(scores, pulls=Pulls(pulled, left, right_people(rows, cell, table)))
 
     return of
-
-
-def _with_pulls(scores: SampleScores, pulls: Floats, right: NDArray[Any]) -> SampleScores:
-    """Return scores with the pulls of the same first people and of the second people ``right``. If these are others
-    than those of the scores, the pulls are samples of their own behind the scores."""
-    assert scores.others is not None, "a link has two people"
-    if np.array_equal(scores.others, right):
-        return replace(scores, pulls=pulls)
-    return replace(
-        scores,
-        values=np.append(scores.values, np.full(len(pulls), np.nan)),
-        people=np.append(scores.people, scores.people),
-        others=np.append(scores.others, right),
-        pulls=np.append(np.zeros(len(pulls)), pulls),
-    )
 
 
 def right_people(rows: Rows, cell: CellRow, table: pd.DataFrame) -> NDArray[Any]:

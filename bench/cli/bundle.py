@@ -156,17 +156,13 @@ def verify(
         found = state.found()
         path = write_verification(bundle, found)
     for cell in found.cells:
-        apart = "exactly equal" if cell.exact else f"numbers differ by up to {cell.largest:.2g}"
-        say(f"cell:      {cell.cell}, {plural(cell.rows, 'row')}, {apart}")
+        say(f"cell:      {cell.cell}, {cell.agreement}")
     _list("differs", found.differences)
     _list("unchecked", found.unchecked)
     say(f"record:    {path}")
     if found.ok:
         recomputed = f"{len(found.cells)} of {plural(found.recomputable, 'cell')} were recomputed"
-        exact = sum(cell.exact for cell in found.cells)
-        some = f"{exact} exactly equal, the others within {found.tolerance:g}"
-        how = "all exactly equal" if exact == len(found.cells) else some
-        say(f"verified:  all that is compared agrees; {recomputed}, {how}")
+        say(f"verified:  all that is compared agrees; {recomputed}, {found.agreement}")
         return
     say("verified:  no; " + ("it differs" if found.differences else "nothing differs, but not all could be checked"))
     click.get_current_context().exit(1 if found.differences else 2)

@@ -13,14 +13,14 @@ from typing import Any
 
 import click
 
-from bench.core.text import json_text, one_line, printable
+from bench.core.text import json_text, printable
 
 _FURTHER = re.compile(r"\n(?=\S)")  # The end of a line before one that is not indented.
 
 
 def say(text: object = "", *, err: bool = False) -> None:
     """Print one line on stdout, or on stderr. A line break in it, for example of a file name, is shown as a mark."""
-    click.echo(one_line(str(text)), err=err)
+    click.echo(_in_one_line(str(text)), err=err)
 
 
 def say_lines(text: str) -> None:
@@ -31,10 +31,15 @@ def say_lines(text: str) -> None:
 def say_message(message: str, names: Iterable[str] = ()) -> None:
     """Print an error or a note on stderr. Its further lines are indented, so that none of them looks like another
     message. Line breaks in ``names``, such as those of files on the command line, are shown as marks."""
-    parts = {part for name in names for part in (name, *name.split("/"))}
-    for part in sorted((p for p in parts if one_line(p) != p), key=len, reverse=True):
-        message = message.replace(part, one_line(part))
+    parts = {part for name in names for part in (name, *name.split("/")) if part.strip()}
+    for part in sorted((p for p in parts if _in_one_line(p) != p), key=len, reverse=True):
+        message = message.replace(part, _in_one_line(part))
     click.echo(_FURTHER.sub("\n  ", printable(message)), err=True)
+
+
+def _in_one_line(text: str) -> str:
+    """Return a text as `one_line` does, with a mark also for a line break at its end."""
+    return printable(text).replace("\n", "\ufffd")
 
 
 def say_json(value: Any, *, indent: int | None = 1) -> None:

@@ -1,6 +1,7 @@
 """Formal guarantees: what a defense declares of one upload, and what follows for all that an attack receives.
 
-What an attack learns from are pictures of other people, which spend nothing of the guarantee of the victim.
+What an attack learns from are pictures of other people, which spend nothing of the guarantee of the victim, unless it
+learns from the evaluated faces themselves: no guarantee of a defense covers these unprotected uploads.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from bench.api.defense import Defense
 from bench.api.types import Bound
 from bench.core.domain import Side
 from bench.core.errors import PluginError, error_text
+
+_LEAKED = "it does not cover the unprotected uploads of the same faces that the attack learns from"
 
 
 def declared(defense: Defense, label: str) -> Bound | None:
@@ -32,20 +35,29 @@ def declared(defense: Defense, label: str) -> Bound | None:
     return found
 
 
-def received(bound: Bound, attack: Attack, side: Side) -> Bound:
+def received(bound: Bound, attack: Attack, side: Side, *, leaky: bool) -> Bound:
     """Return the guarantee of all uploads together that an attack receives of a face, out of that of one upload.
     ``side`` says which pictures of a pair are protected: ``both`` are released together.
 
     Several uploads of one photo are protected anew: epsilon and delta add up, and k is that of a defense which sends
     the same again. Different pictures of a person have a guarantee each: their epsilon is that of a picture, and k
-    holds within one release.
+    holds within one release. ``leaky``: the attack, or the one whose reconstructions it works on, learns from
+    unprotected uploads of the evaluated faces. The guarantee does not cover these, and the words say so.
     """
+    found = _of_uploads(bound, attack, side)
+    return replace(found, words=f"{found.words}; {_LEAKED}") if leaky else found
+
+
+def _of_uploads(bound: Bound, attack: Attack, side: Side) -> Bound:
+    """Return the guarantee of the uploads of a face that an attack receives."""
     links = attack.outputs == "links"
     pictures = 2 if links else attack.uploads if attack.uploads_of == "person" else 1
     if pictures > 1 and bound.k is None:
         return replace(bound, words=f"{bound.words}, for each of {pictures} pictures of a person alone")
     if pictures > 1 and not (links and side == "both"):
-        return replace(bound, words=f"{bound.words}; two releases of the same people: k holds for each alone", k=None)
+        return replace(
+            bound, words=f"{bound.words}; several releases of the same people: k holds for each alone", k=None
+        )
     if pictures > 1 or attack.uploads == 1 or (bound.k is not None and bound.epsilon is None):
         return bound
     n = attack.uploads

@@ -204,7 +204,8 @@ class ExperimentPlanner:
         found = bounds.declared(self.instances.of(defense), defense.label)
         if found is None:
             return None
-        return bounds.recorded(found, bounds.received(found, self.instances.of(attack.via or attack), side))
+        first: Attack = self.instances.of(attack.via or attack)
+        return bounds.recorded(found, bounds.received(found, first, side, leaky=self.adversary(attack).leaky))
 
     @remembered
     def uploaded_splits(self, authorised: tuple[Component, ...], *, skipped: bool) -> tuple[str, ...]:

@@ -33,7 +33,11 @@ _OF_STAGE = ("kind", "name", "metric", "seed", "inputs")  # What a plan says of 
 def differences_from_plan(
     results: RunResults, record: RunRecord, plan: Plan, registry: Registry
 ) -> Iterator[Iterator[str]]:
-    """Yield what does not agree with a plan: in the record of a run, in its cells, and in its stages."""
+    """Yield what does not agree with a plan, kind by kind: in the record of a run, in its cells, and in its stages.
+
+    Each kind is an iterator of its own, so that a reader can stop after some lines of one and still has the others: a
+    stranger may have made very many.
+    """
     publish = as_published()
     yield _other_record(results, record, plan, registry, publish)
     yield _other_cells(results, plan, registry, publish)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from bench.core.errors import StorageError
 from bench.core.files import write_atomically
+from bench.core.text import plural
 from bench.core.whole_files import read_json
 from bench.store.typed_json import decode
 
@@ -19,7 +20,7 @@ from bench.store.typed_json import decode
 @dataclass(frozen=True, kw_only=True)
 class RecomputedCell:
     """A cell that was recomputed: its id, the number of rows that were compared, and the largest difference of a
-    number in them."""
+    number in them. One that failed in the same way in the bundle and here may have no row."""
 
     cell: str
     rows: int
@@ -27,8 +28,17 @@ class RecomputedCell:
 
     @property
     def exact(self) -> bool:
-        """True if no number differs at all."""
-        return self.largest == 0
+        """True if there are numbers and none of them differs at all."""
+        return self.rows > 0 and self.largest == 0
+
+    @property
+    def agreement(self) -> str:
+        """How far its numbers agree, in words."""
+        if not self.rows:
+            return "failed here as there, nothing to compare"
+        return f"{plural(self.rows, 'row')}, " + (
+            "exactly equal" if self.exact else f"numbers differ by up to {self.largest:.2g}"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +62,19 @@ class Verification:
     cells: Sequence[RecomputedCell] = ()
     differences: Sequence[str] = ()
     unchecked: Sequence[str] = ()
+
+    @property
+    def agreement(self) -> str:
+        """How far the recomputed cells agree, in words; cells without a row are told apart from equal ones."""
+        full = [cell for cell in self.cells if cell.rows]
+        without = len(self.cells) - len(full)
+        failed = f"{without} failed here as there, " if without else ""
+        if not full:
+            return f"{failed}nothing to compare"
+        exact = sum(cell.exact for cell in full)
+        if exact == len(full):
+            return f"{failed}{'the others' if without else 'all'} exactly equal"
+        return f"{failed}{exact} exactly equal, the others within {self.tolerance:g}"
 
 
 def verification_file(bundle: Path) -> Path:

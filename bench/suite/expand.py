@@ -9,18 +9,15 @@ from __future__ import annotations
 
 import itertools
 import math
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from bench.core.domain import Kind
 from bench.core.errors import SuiteError, with_article
-from bench.core.text import shortened_repr, spelling
+from bench.core.text import one_line, shortened, shortened_repr, spelling
 from bench.store.reference import MARK
 from bench.suite.tables import ExperimentTable, Reference
-
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")  # characters that end a line or control a terminal
 
 MAX_GRID = 1000  # components that one entry of an axis may stand for
 MAX_CELLS = 1_000_000  # combinations of all axes of a suite; a plan of so many takes a minute and some GB
@@ -176,8 +173,13 @@ def _grid_word(value: Any) -> str:
 
 
 def _checked_label(label: Any, where: str) -> str:
-    if not isinstance(label, str) or not label or _CONTROL.search(label):
+    if not isinstance(label, str) or not label or any(c in label for c in "\n\r\t"):
         raise SuiteError(f"{where}.label: expected a text in one line, found {shortened_repr(label)}")
+    if one_line(label) != label:
+        raise SuiteError(
+            f"{where}.label: expected no character that nobody sees or that controls a terminal, found "
+            f"{shortened(label)!a}; remove it"
+        )
     return label
 
 

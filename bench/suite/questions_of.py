@@ -65,6 +65,6 @@ def _own_defenses(raw: Mapping[str, Any], head: Mapping[str, Any]) -> Any:
     if others := [place for place in places if place not in ("[suite]", "[defaults]", "[claims]")]:
         raise SuiteError(
             f"{others[0]}: expected only defenses and claims, because suite.{_KEY} takes the questions from another "
-            f"suite, found {others[0]}; remove it, or write out the questions and remove suite.{_KEY}"
+            f"suite, found something else; remove it, or write out the questions and remove suite.{_KEY}"
         )
     return defaults["defenses"]

@@ -13,6 +13,7 @@ from channels_run import CLEAN, A, channels_run
 from fake_run import LINKAGE, rewritten
 from support import benchmark
 
+from bench.analysis.compare.sample_pairs import CellPair
 from bench.analysis.link_chance import chance_pairs, in_words
 from bench.analysis.measures import METRICS, measure
 from bench.analysis.pooling import Pool
@@ -167,7 +168,7 @@ def test_the_area_under_the_curve_has_delongs_error() -> None:
     scores = links.scores_of("link-auc", table)
     assert scores.values[:3].tolist() == [0.375, 0.75, 0.75]
     pulls = (np.array([1.0, 5 / 6, 2 / 3, 0.0]) - 0.625) / 4
-    np.testing.assert_allclose(scores.pulls, [0, 0, 0, *pulls])
+    np.testing.assert_allclose(scores.pulls.influences, [0, 0, 0, *pulls])
     pool = Pool([scores])
     pairs, _, counts = pool.per_pair()
     found = pool.estimate(share=False)
@@ -180,19 +181,23 @@ def test_the_area_under_the_curve_has_delongs_error() -> None:
     assert alone.error < found.error
 
 
-def test_the_pulls_of_chance_are_samples_of_their_own_where_partners_are_other_people(tmp_path: Path) -> None:
+def test_the_pulls_of_chance_are_those_of_the_two_uploads_where_partners_are_other_people(tmp_path: Path) -> None:
     rows = linked_run(tmp_path, by_gender)
     rows = Rows(rewritten(rows.results, links=paired))
     cell = next(c for c in rows.cells if c.outputs == "links" and c.defense == "A")
     scores = METRICS["link-auc-chance"].scores(rows, cell, OperatingPoint())
     assert scores is not None
     assert scores.pulls is not None
-    assert (len(scores.values), len(scores.pulls), int(np.isfinite(scores.values).sum())) == (320, 320, 120)
-    assert not scores.pulls[:PAIRS].any()
-    assert scores.pulls[PAIRS:].any()
-    assert scores.pulls.sum() == pytest.approx(0)
+    pulls, right = scores.pulls, rows.links_of(cell)["right_subject"].tolist()
+    assert (len(scores.values), len(pulls.influences), int(np.isfinite(scores.values).sum())) == (160, 160, 120)
+    assert pulls.influences.any()
+    assert pulls.influences.sum() == pytest.approx(0)
     assert scores.others is not None
-    assert scores.others[PAIRS:].tolist() == rows.links_of(cell)["right_subject"].tolist()
+    assert pulls.others is not None
+    assert (scores.others.tolist() == right, pulls.others.tolist() == right) == (False, True)
+    itself = CellPair((rows, rows), (cell, cell)).scores(METRICS["link-auc-chance"])
+    assert itself is not None
+    assert (itself.same, itself.left_out, itself.before.pulls is not None) == (True, 0, True)
 
 
 def test_pairs_of_two_people_that_alone_differ_make_an_interval(tmp_path: Path) -> None:

@@ -26,7 +26,9 @@ EIGHT = {"uploads": 8}
 PHOTOS = {"uploads": 3, "uploads_of": "person"}
 LINKS = {"outputs": "links"}
 LEARNS = {"trains_on": "defense"}
-APART = "one of 5; two releases of the same people: k holds for each alone"
+LEAKED = {"trains_on": "evaluated"}
+NOT_COVERED = "it does not cover the unprotected uploads of the same faces that the attack learns from"
+APART = "one of 5; several releases of the same people: k holds for each alone"
 
 
 @pytest.mark.parametrize(
@@ -34,6 +36,8 @@ APART = "one of 5; two releases of the same people: k holds for each alone"
     [
         (NOISE, PLAIN, "probe", "private (epsilon = 0.5)"),
         (NOISE, LEARNS, "probe", "private (epsilon = 0.5)"),
+        (NOISE, LEAKED, "probe", f"private; {NOT_COVERED} (epsilon = 0.5)"),
+        (GROUPS, LEAKED | LINKS, "probe", f"{APART}; {NOT_COVERED}"),
         (
             NOISE,
             EIGHT,
@@ -55,7 +59,7 @@ APART = "one of 5; two releases of the same people: k holds for each alone"
     ],
 )
 def test_what_is_left_of_a_guarantee(declared: Bound, attack: dict[str, Any], side: Side, words: str) -> None:
-    spent = received(declared, type("Tried", (Attack,), attack)(), side)
+    spent = received(declared, type("Tried", (Attack,), attack)(), side, leaky=attack.get("trains_on") == "evaluated")
     row = recorded(declared, spent)
     assert bound_in_words(row) == words
     assert json.loads(declared_bound(row)) == vars(declared)

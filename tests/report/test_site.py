@@ -540,9 +540,15 @@ def test_a_site_is_written_only_where_nothing_else_is(tmp_path: Path) -> None:
     (folder / "defenses" / "mine.txt").write_text("mine")
     with pytest.raises(StorageError, match="found 'defenses' there"):
         require_site_folder(folder)
-    (folder / ".bench-site").mkdir()  # A killed command has left it.
+    (folder / ".bench-site").mkdir()  # A killed command has left it before it had a page of a defense.
+    with pytest.raises(StorageError, match="found 'defenses' there"):
+        require_site_folder(folder)
+    (folder / ".bench-site" / "defenses").mkdir()  # It was replacing an earlier site, which had the same folders.
     require_site_folder(folder)
-    (folder / ".bench-site").rmdir()
+    (folder / "mine.txt").write_text("mine")
+    with pytest.raises(StorageError, match=r"found 'mine\.txt' there"):
+        require_site_folder(folder)
+    (folder / "mine.txt").unlink()
     (folder / "index.html").write_text(MARK)
     require_site_folder(folder)
     (folder / "index.html").write_text("mine")
@@ -557,6 +563,29 @@ def test_two_commands_at_once_write_one_site_and_one_error(tmp_path: Path, runs:
         with pytest.raises(StorageError, match="expected that no other bench site writes there, found one that does"):
             write_site(runs, folder, ["one", "two"], "site")
     assert [path.name for path in folder.iterdir()] == ["index.html"]
+
+
+@pytest.mark.parametrize("killed", [True, False])
+def test_a_page_of_somebody_else_is_not_replaced(tmp_path: Path, killed: bool) -> None:
+    """Neither beside an earlier site nor beside what a killed command has left."""
+    mine, first = tmp_path / "defenses" / "a.html", tmp_path / "index.html"
+    mine.parent.mkdir()
+    mine.write_text("mine")
+    if killed:
+        (tmp_path / ".bench-site" / "defenses").mkdir(parents=True)
+    else:
+        first.write_text(f"{MARK} earlier")
+
+    def write() -> None:
+        with replacing_site(tmp_path) as unfinished:
+            (unfinished / "defenses").mkdir()
+            for page in (first, mine):
+                (unfinished / page.relative_to(tmp_path)).write_text(MARK)
+
+    with pytest.raises(StorageError, match=r"defenses/a\.html: expected no page, or one that bench site has made"):
+        write()
+    assert mine.read_text() == "mine"
+    assert (first.read_text() if first.exists() else "") == ("" if killed else f"{MARK} earlier")
 
 
 def test_an_error_leaves_the_earlier_site(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from bench.runs.named_files import require_no_files
 from bench.runs.same_rows import RowComparison, _compare
 from bench.runs.verify import choose, plan_cells, verifying
 from bench.store.run_record import ExperimentRecord, SuiteRecord, read_record
-from bench.store.verifications import Verification, read_verification
+from bench.store.verifications import RecomputedCell, Verification, read_verification
 
 SUITE = """\
 [suite]
@@ -155,6 +155,25 @@ def test_a_small_change_agrees_within_the_tolerance_and_is_not_exact(small: Path
     assert "6 of 6 cells were recomputed, 5 exactly equal, the others within 0.001" in done.stdout
     assert done.stdout.count("numbers differ by up to 1e-05") == 1
     assert sum(cell.exact for cell in verification(bundle).cells) == 5
+
+
+@pytest.mark.parametrize(
+    ("cells", "words"),
+    [
+        ([(3, 0.0), (1, 0.0)], "all exactly equal"),
+        ([(3, 0.0), (0, 0.0)], "1 failed here as there, the others exactly equal"),
+        ([(3, 0.0), (1, 1e-5), (0, 0.0)], "1 failed here as there, 1 exactly equal, the others within 0.001"),
+        ([(0, 0.0), (0, 0.0)], "2 failed here as there, nothing to compare"),
+    ],
+)
+def test_cells_without_a_row_are_not_called_equal(cells: list[tuple[int, float]], words: str) -> None:
+    found = [RecomputedCell(cell="a", rows=rows, largest=largest) for rows, largest in cells]
+    one = Verification(sha256="", ok=True, bench="", date="", seed=0, tolerance=1e-3, cells=found)
+    assert one.agreement == words
+    failed = [cell for cell in found if cell.agreement == "failed here as there, nothing to compare"]
+    assert [cell.rows for cell in failed] == [0] * len(failed)
+    assert [cell.exact for cell in failed] == [False] * len(failed)
+    assert len(failed) == sum(not rows for rows, _ in cells)
 
 
 def test_another_processor_has_a_note(small: Path, tmp_path: Path) -> None:

@@ -224,9 +224,26 @@ def test_a_line_is_one_line_and_a_message_has_no_other_at_its_margin(capsys: pyt
     say("picture: a\nverified:  all agrees")
     say_lines("one\ntwo \x1b[2J")
     say_message("Error: b\nverified:  x: expected\n  one, found\nnote: another")
+    say("folder: x\n")
     said = capsys.readouterr()
-    assert said.out == "picture: a\ufffdverified:  all agrees\none\ntwo \ufffd[2J\n"
+    assert said.out == "picture: a\ufffdverified:  all agrees\none\ntwo \ufffd[2J\nfolder: x\ufffd\n"
     assert said.err == "Error: b\n  verified:  x: expected\n  one, found\n  note: another\n"
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (["site", "runs/x\n"], "Error: runs/x\ufffd: expected\n  a run\n"),
+        (["x\n"], "Error: runs/x\ufffd: expected\n  a run\n"),
+        (["\n"], "Error: runs/x\n  : expected\n  a run\n"),
+        (["", "/", " "], "Error: runs/x\n  : expected\n  a run\n"),
+    ],
+)
+def test_a_line_break_at_the_end_of_a_name_is_shown(
+    names: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    say_message("Error: runs/x\n: expected\na run", names)
+    assert capsys.readouterr().err == said
 
 
 NAME = "mine.zip\nverified:  all agrees\r.zip"

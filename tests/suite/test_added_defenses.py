@@ -135,6 +135,14 @@ def test_another_form_is_one_clear_error(text: str, message: str) -> None:
         ("noise,sigma=much", "--defense noise.sigma: "),
         ("noise,label=", "--defense noise,label=: expected NAME or"),
         ("noise,label=3", "--defense noise.label: expected a text in one line, found 3"),
+        (
+            "noise,label=a\u202eb",
+            r"no character that nobody sees or that controls a terminal, found 'a\u202eb'; remove it",
+        ),
+        (
+            "noise,label=a\u200bb",
+            r"no character that nobody sees or that controls a terminal, found 'a\u200bb'; remove it",
+        ),
         ("noise,label=a\nb", r"--defense noise.label: expected a text in one line, found 'a\nb'"),
         ("noise,grid=3", "--defense noise.grid: expected a table of parameters"),
     ],

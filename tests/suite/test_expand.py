@@ -132,6 +132,14 @@ def test_everything_that_is_missing_is_listed_in_one_pass(
     assert "--data auto" in lines[-1]
 
 
+@pytest.mark.parametrize("label", ["a\n", "a\rb", "a\tb", "a\u202eb", "a\u200bb", "\x1b[2J", "a\u2028b"])
+def test_a_label_shows_all_its_characters_in_one_line(label: str) -> None:
+    with pytest.raises(
+        SuiteError, match=r"defenses\[0\]\.label: expected (a text in one line|no character that nobody)"
+    ):
+        expand([table(defenses=[{"plugin": "step", "label": label}])])
+
+
 @pytest.mark.parametrize("label", ["PMT (reference)", "pmt  (Reference) "])
 def test_a_defense_cannot_have_the_mark_of_a_reference_row(label: str) -> None:
     with pytest.raises(SuiteError, match=r"defenses\[0\]\.label: .* ends like the names of defenses"):

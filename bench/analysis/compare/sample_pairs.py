@@ -55,6 +55,8 @@ class CellPair:
         key = (metric.name.partition(":")[2] or AGE if metric.table == "attributes" else metric.table, sigma)
         if key not in self._held:
             names = [_samples(rows, cell, metric, at) for rows, cell in zip(self.rows, self.cells, strict=True)]
+            for scores, ids in zip((left, right), names, strict=True):
+                assert ids is None or len(ids) == len(scores.values), f"{metric.name}: one score for each id"
             self._held[key] = _NONE if names[0] is None or names[1] is None else aligned(names[0], names[1])
         return in_common(left, right, self._held[key])
 

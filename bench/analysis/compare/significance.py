@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.analysis.pooling import Pool, SampleScores, difference_of
+from bench.analysis.pooling import Pool, Pulls, SampleScores, difference_of
 from bench.metrics import intervals
-from bench.metrics.clustering import Estimate
+from bench.metrics.clustering import Estimate, joined
 
 LEVEL = 0.05  # Level of significance, after the correction.
 POWER = 0.8  # The share of comparisons in which a detectable difference is found.
@@ -156,17 +156,35 @@ def in_common(
     if not len(left):
         return CommonScores(before=before, after=after, paired=False, left_out=0, same=False)
     finite = [int(np.isfinite(side.values).sum()) for side in (before, after)]
+    pulls = _named_as_before(before.at(left), after.at(right))
     whole = len(left) == max(len(before.values), len(after.values))
     before, after = before.at(left), after.at(right)
     same = whole and np.array_equal(before.values, after.values, equal_nan=True)
-    known, of_after = np.isfinite(before.values), np.isfinite(after.values)
-    both = known & of_after
-    # Samples without a score in either run may pull the means.
-    kept = both if before.pulls is None else known == of_after
+    both = np.isfinite(before.values) & np.isfinite(after.values)
     # A sample shows the same person in both runs, even if the runs number people differently.
-    before, after = before.at(kept), after.at(kept)
-    after = replace(before, values=after.values, pulls=after.pulls)
+    before, after = before.at(both), after.at(both)
+    after = replace(before, values=after.values, pulls=pulls)
     return CommonScores(before=before, after=after, paired=True, left_out=sum(finite) - 2 * int(both.sum()), same=same)
+
+
+def _named_as_before(before: SampleScores, after: SampleScores) -> Pulls | None:
+    """Return the pulls of ``after`` with the names that its people have in ``before``, whose samples are the same;
+    people whom no sample of both runs shows keep theirs.
+
+    The scores of each run were compared with all pairs of two people of this run, so that all of them pull its mean,
+    also those that the other run does not have.
+    """
+    pulls = after.pulls
+    if pulls is None:
+        return None
+    names = dict(zip(after.people.tolist(), before.people.tolist(), strict=True))
+    if after.others is not None and before.others is not None:
+        names |= dict(zip(after.others.tolist(), before.others.tolist(), strict=True))
+
+    def named(people: NDArray[Any]) -> NDArray[Any]:
+        return np.array([names.get(name, name) for name in people.tolist()])
+
+    return replace(pulls, people=named(pulls.people), others=None if pulls.others is None else named(pulls.others))
 
 
 def of_one_run(scores: SampleScores) -> CommonScores:
@@ -178,9 +196,14 @@ def of_one_run(scores: SampleScores) -> CommonScores:
 
 def _differing(before: Pool, after: Pool) -> int:
     """Return how many independent changes a difference consists of: the number of pairs of people whose sum of scores
-    differs, or that of their people, whichever is smaller. Both pools are about the same pairs of people."""
-    (pairs, first, counts), (_, second, _) = before.per_pair(), after.per_pair()
-    changed = ((np.abs(second - first) > 0) & (counts > 0)).astype(np.float64)
+    differs, or that of their people, whichever is smaller. Both pools have scores of the same pairs of people."""
+    (left, first, counts), (right, second, _) = before.per_pair(), after.per_pair()
+    pairs, (of_before, of_after) = joined((left, right))
+    change, number = np.zeros(len(pairs.first)), np.zeros(len(pairs.first))
+    change[of_after] = second
+    change[of_before] -= first
+    number[of_before] = counts
+    changed = ((np.abs(change) > 0) & (number > 0)).astype(np.float64)
     return min(int(changed.sum()), int((pairs.per_person(changed) > 0).sum()))
 
 

@@ -234,7 +234,6 @@ def verification_in_words(source: Source) -> str:
     cells = f"{len(known.cells)} of {plural(known.recomputable, 'cell')} recomputed"
     agreed = f"{cells} on {known.date} with bench {known.bench}"
     if known.ok:
-        exact = all(cell.exact for cell in known.cells)
-        return f"yes: {agreed}, and everything agrees{', exactly' if exact else f' within {known.tolerance:g}'}"
+        return f"yes: {agreed}; all that is compared agrees, {known.agreement}"
     problems = [*known.differences, *known.unchecked]
     return f"no: {agreed}; {'; '.join(problems[:5]) or 'it does not agree'}"

@@ -1,8 +1,9 @@
 """The folder of a site, which one command at a time writes, and which shows a whole site or none.
 
 All pages are written into a hidden folder within it. When the last one is there, they take the places of the earlier
-site: its first page, without which it is none, goes first and comes last. A killed command leaves the earlier site, or
-a folder without first page; the next command removes what it had begun.
+site: its first page, without which it is none, goes first and comes last. A killed command leaves the earlier site, the
+whole new one, or a folder without first page; the next command removes what it had begun. A page that bench has not
+made is never replaced.
 """
 
 from __future__ import annotations
@@ -27,16 +28,19 @@ _LOCK = ".bench-site.lock"
 
 
 def require_site_folder(folder: Path) -> None:
-    """Raise `StorageError` unless a site may be written to a folder: it is new or has nothing but a site, of which a
-    killed command may have left a part. Hidden files do not count."""
+    """Raise `StorageError` unless a site may be written to a folder: it is new, has a site, or has nothing but a part
+    of one, which a killed command has left. Hidden files do not count.
+
+    That command may have been replacing an earlier site, beside whose pages there are other files: they are excused in
+    the folders of its unfinished pages.
+    """
     first = below(folder, INDEX)
-    if first.is_symlink() or (first.exists() and not _is_site_page(first)):
-        raise StorageError(
-            f"{first}: expected no page, or one that bench site has made; found another; choose another -o"
-        )
-    if first.exists() or not folder.is_dir() or child(folder, _UNFINISHED).is_dir():
+    _require_no_other_page(first)
+    if first.exists() or not folder.is_dir():
         return
-    if others := [path.name for path in _visible(folder) if not _of_site(path)]:
+    begun = child(folder, _UNFINISHED)
+    known = {path.name for path in begun.iterdir() if path.is_dir()} if begun.is_dir() else set()
+    if others := [path.name for path in _visible(folder) if not (_of_site(path) or path.name in known)]:
         raise StorageError(
             f"-o: {folder}: expected a new folder, an empty one or an earlier site; found "
             f"{shortened_repr(min(others))} there; choose another"
@@ -105,6 +109,7 @@ def _put_in_place(folder: Path, unfinished: Path) -> None:
     targets = {name: inside(folder, below(folder, name)) for name in names}
     for target in targets.values():
         require_no_link(target.parent, folder)
+        _require_no_other_page(target)
     below(folder, INDEX).unlink(missing_ok=True)
     _remove_others(folder, list(targets.values()))
     for name in sorted(names, key=lambda name: name == INDEX):
@@ -117,6 +122,14 @@ def _remove_others(folder: Path, kept: Sequence[Path]) -> None:
     for path in folder.glob("[!.]*/*.html"):
         if path not in kept and not path.is_symlink() and not path.parent.is_symlink() and _is_site_page(path):
             path.unlink()
+
+
+def _require_no_other_page(path: Path) -> None:
+    """Raise `StorageError` if something else than a page of a site lies where one is written."""
+    if path.is_symlink() or (path.exists() and not _is_site_page(path)):
+        raise StorageError(
+            f"{path}: expected no page, or one that bench site has made; found another; choose another -o"
+        )
 
 
 def _visible(folder: Path) -> list[Path]:
