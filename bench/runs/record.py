@@ -244,8 +244,9 @@ def noticed_by(plan: Plan, stages: Iterable[Stage], cache: Cache) -> Noticed:
         manifest = None if role is None else cache.manifest(stage.key)
         if role is None or manifest is None:
             continue
-        met = _defense_behind(stage, plan) if "attack" in stage.components else None
-        notes = [f"{met.label}: {note}" if met else str(note) for note in manifest.get("notes", ())]
+        notes = list(map(str, manifest.get("notes", ())))
+        if notes and "attack" in stage.components and (met := _defense_behind(stage, plan)):
+            notes = [f"{met.label}: {note}" for note in notes]
         if notes := [*notes, *_fewer_faces(stage, plan, cache)]:
             # An attack embeds with a model that it did not make, and the recogniser of a defense without a model.
             by = stage.components.get("attack") or stage.components.get(role) or stage.components.get("defense", ())

@@ -174,17 +174,11 @@ def read(
             experiments = [*expand(tables.experiment), *_experiments_of(written), *shown]
             check_claims(tables.claims, axes_of(experiments), metrics_of(experiments))
     except ValidationError as error:
-        lines = dict.fromkeys(_in_file(inherited(line), asks_anothers=asks_anothers) for line in explain(error))
+        lines = dict.fromkeys(inherited(line) for line in explain(error))
         raise SuiteError("\n".join(f"{path}: {line}" for line in lines)) from None
     except SuiteError as error:
-        raise SuiteError(f"{path}: {_in_file(inherited(str(error)), asks_anothers=asks_anothers)}") from None
+        raise SuiteError(f"{path}: {inherited(str(error))}") from None
     return SuiteSource(path=path, tables=tables, raw=raw, sha256=file_sha256(path), added=added)
-
-
-def _in_file(message: str, *, asks_anothers: bool) -> str:
-    """Return a message with the place of defenses in the file, which is that of all experiments where it takes these
-    from another suite."""
-    return re.sub(r"experiment\[\d+\]\.defenses", "defaults.defenses", message) if asks_anothers else message
 
 
 def _apply(raw: dict[str, Any], overrides: Sequence[str], path: Path) -> Callable[[str], str]:
