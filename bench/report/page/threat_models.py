@@ -105,6 +105,8 @@ def _receives(cells: Sequence[CellRow], sees: set[str]) -> str:
     for upload in uploads:
         if upload != "images":
             received.append(f"the uploaded {upload}")
+        elif "representation" in sees and "images" not in sees:
+            received.append("the representation that is sent in place of an image")
         elif "features" in sees:
             received.append(
                 f"the uploaded image{'' if 'images' in sees else ','} as features of the authorised model's splits"
@@ -117,7 +119,9 @@ def _receives(cells: Sequence[CellRow], sees: set[str]) -> str:
 def _knows(sees: set[str]) -> str:
     """Return what an adversary knows about the authorised model and the defense."""
     found = []
-    if "shallow_weights" in sees:
+    if "full_model" in sees:
+        found.append("the whole authorised model")
+    elif "shallow_weights" in sees:
         found.append("white box: the weights of the authorised shallow model")
     elif "features" in sees:
         found.append("black box: no weights")
@@ -159,9 +163,8 @@ def _auxiliary(rows: Rows, cells: Sequence[CellRow]) -> str:
             found.append("other people of each data set")
             continue
         people = source.params.get("auxiliary_identities")
-        found.append(
-            f"{plural(people, 'other person', 'other people') if people else 'other people'} of {source.label}"
-        )
+        others = plural(people, "other person", "other people") if people else "other people"
+        found.append(others if others == source.label else f"{others} of {source.label}")
     return " or ".join(dict.fromkeys(found))
 
 
@@ -183,7 +186,7 @@ def _adapts(declared: AttackDeclaration, sees: set[str]) -> str:
 
 def _lacks(first: CellRow, sees: set[str]) -> str:
     """Return what an adversary does not have."""
-    found = [] if "shallow_weights" in sees else ["the weights of the shallow model"]
+    found = [] if sees & {"shallow_weights", "full_model"} else ["the weights of the shallow model"]
     found += [] if first.outputs == "recognition" or "full_model" in sees else ["the deep part of the authorised model"]
     found += [] if "defense" in sees else ["the defense, to learn from or to run"]
     return "; ".join([*found, "the original face"])

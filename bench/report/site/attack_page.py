@@ -62,8 +62,8 @@ class AttackerPage:
 
     @property
     def tried(self) -> int:
-        """On how many defenses it was tried."""
-        return sum(len(lines) for _, lines in self.boards)
+        """On how many defenses it was measured and tested."""
+        return sum(line.attack.leaks is not None for _, lines in self.boards for line in lines)
 
 
 def attacker_pages(content: Content) -> list[AttackerPage]:
