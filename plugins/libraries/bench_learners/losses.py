@@ -28,7 +28,7 @@ def temperature_of(targets: Tensor, people: Tensor) -> float:
     That mean is about 0 for networks that were trained with cosines. Where all embeddings lie close together, as those
     of networks that were trained with distances do, differences are smaller by this factor.
     """
-    _, person, count = people.unique(return_inverse=True, return_counts=True)
+    _, person, count = torch.unique(people, return_inverse=True, return_counts=True)
     unit = normalize(targets.double(), dim=1)
     sums = torch.zeros(len(count), unit.shape[1], dtype=unit.dtype, device=unit.device).index_add_(0, person, unit)
     # All cosines together are the square of the sum; those within one person are taken out.

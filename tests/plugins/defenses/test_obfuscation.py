@@ -11,6 +11,7 @@ from bench_obfuscation import BlockPermutation, Blur, Pixelation, bench_defenses
 
 from bench.api.context import Context
 from bench.api.defense import Defense
+from bench.core.errors import ContractError
 from bench.stages.contracts import protect_checked
 
 FACES = torch.rand(3, 3, 20, 24, generator=torch.Generator().manual_seed(1))
@@ -87,11 +88,17 @@ def test_pixelation_by_single_pixels_changes_nothing() -> None:
     assert torch.equal(_protected(Pixelation(block=1), FACES), FACES)
 
 
-@pytest.mark.parametrize("block", [4, 5, 7, 24, 100])
+@pytest.mark.parametrize("block", [4, 5, 7])
 def test_a_permutation_moves_every_pixel_and_loses_none(block: int) -> None:
     out = _protected(BlockPermutation(block=block), FACES)
     assert torch.equal(out.flatten(2).sort(-1).values, FACES.flatten(2).sort(-1).values)
-    assert torch.equal(out, FACES) == (block >= 24)  # A block larger than the picture has no place to go.
+    assert not torch.equal(out, FACES)
+
+
+@pytest.mark.parametrize("block", [13, 24, 100])
+def test_a_picture_of_one_block_is_not_sent_as_it_is(block: int) -> None:
+    with pytest.raises(ContractError, match=f"at least two whole blocks of {block} x {block} pixels, found 24 x 24"):
+        _protected(BlockPermutation(block=block), FACES)
 
 
 def test_a_permutation_moves_whole_blocks() -> None:
