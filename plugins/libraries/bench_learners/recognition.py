@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 Knows = Literal["originals", "people"]
 _MOST_HELD_OUT = 512  # faces at which the training looks for early stopping
 _MOST_COMPARED = 64  # faces on which rearrangements are compared
+_LOSS_SHARE = 1e-3  # of the loss beside the rank error where held-out people are looked at
 _CAREFUL_RATE = 3e-4  # of a recogniser that learns from few faces
 # A rearrangement must lower the rank error to this share of what it is without one, and by at least so much: a network
 # that recognises nearly everybody learns the rest better by itself.
@@ -176,7 +177,7 @@ def adapt(
     return fit(
         network,
         loss,
-        lambda: float(towards(embeddings(network, held_out), wanted, known.temperature)),
+        lambda: _error(embeddings(network, held_out), wanted, known.temperature),
         steps=params.steps,
         rate=min(params.rate, _CAREFUL_RATE) if few else params.rate,
         patience=params.patience,
@@ -184,6 +185,14 @@ def adapt(
         statistics="keep" if few else params.statistics,
         in_proportion=in_proportion,
     )
+
+
+def _error(found: Tensor, wanted: Tensor, temperature: float) -> float:
+    """Return how badly held-out uploads are recognised: by ranks, and where these hardly differ by the loss.
+
+    From few faces a network soon learns to be too sure, so that the loss rises while ranks still improve.
+    """
+    return rank_error(found, wanted) + _LOSS_SHARE * float(towards(found, wanted, temperature))
 
 
 def embeddings(network: nn.Module, images: Tensor) -> Tensor:
