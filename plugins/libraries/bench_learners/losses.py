@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
@@ -21,19 +23,19 @@ def towards(found: Tensor, wanted: Tensor, temperature: float = TEMPERATURE) -> 
     return (1 - cosine.diagonal()).mean() + cross_entropy(cosine / temperature, own)
 
 
-def temperature_of(targets: Tensor, people: Tensor) -> float:
+def temperature_of(targets: Tensor, people: NDArray[np.int64]) -> float:
     """Return the temperature for these targets ``(n, d)`` of two or more ``people (n,)``: `TEMPERATURE` times 1 - the
     mean cosine between targets of different people.
 
     That mean is about 0 for networks that were trained with cosines. Where all embeddings lie close together, as those
     of networks that were trained with distances do, differences are smaller by this factor.
     """
-    _, person, count = torch.unique(people, return_inverse=True, return_counts=True)
+    _, person, count = np.unique(people, return_inverse=True, return_counts=True)
     unit = normalize(targets.double(), dim=1)
-    sums = torch.zeros(len(count), unit.shape[1], dtype=unit.dtype, device=unit.device).index_add_(0, person, unit)
+    sums = unit.new_zeros(len(count), unit.shape[1]).index_add_(0, torch.from_numpy(person).to(unit.device), unit)
     # All cosines together are the square of the sum; those within one person are taken out.
     cosines = unit.sum(0).square().sum() - sums.square().sum()
-    pairs = len(unit) ** 2 - int(count.square().sum())
+    pairs = len(unit) ** 2 - int(np.square(count).sum())
     return TEMPERATURE * max(1 - float(cosines) / pairs, _LEAST_SPREAD)
 
 

@@ -68,7 +68,7 @@ def lessons(examples: Examples, knows: Knows, share: float, ctx: Context) -> Les
     return Lessons(
         examples=examples,
         targets=targets,
-        temperature=temperature_of(targets[rows], torch.from_numpy(subjects[rows]).to(targets.device)),
+        temperature=temperature_of(targets[rows], subjects[rows]),
         learning=rows[learning],
         held_out=rows[held_out][:_MOST_HELD_OUT],
         plugin=ctx.plugin,

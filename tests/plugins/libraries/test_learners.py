@@ -99,7 +99,7 @@ def test_the_loss_is_that_of_cosine_and_contrast() -> None:
 
 
 def test_the_temperature_follows_the_cosines_between_people() -> None:
-    people = torch.tensor([4, 4, 9, 9])
+    people = np.array([4, 4, 9, 9])
     assert temperature_of(torch.tensor([[1.0, 0], [1, 0], [0, 5], [0, 1]]), people) == pytest.approx(TEMPERATURE)
     near = torch.tensor([[2.0, 0], [3, 0], [3, 4], [3, 4]])  # The cosine between the people is .6.
     assert temperature_of(near, people) == pytest.approx(0.4 * TEMPERATURE)
