@@ -299,7 +299,7 @@ def _reach(of: Measurement, end: Literal["low", "high"]) -> float:
 
 # ---- text ------------------------------------------------------------------------------------------------------------
 
-COLUMNS = ("claim", "section", "left", "", "right", "verdict")
+COLUMNS = ("claim", "from", "left", "", "right", "verdict")
 
 
 def verdict_rows(verdicts: Sequence[ClaimVerdict]) -> list[list[str]]:
@@ -307,7 +307,7 @@ def verdict_rows(verdicts: Sequence[ClaimVerdict]) -> list[list[str]]:
     return [
         [
             v.claim.text,
-            v.claim.section or v.claim.source or "",
+            v.claim.place,
             _shown(v, v.claim.left, v.decisive.left),
             v.claim.relation,
             _shown(v, v.claim.right, v.decisive.right) + margin(v),

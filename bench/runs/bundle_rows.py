@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from bench.core.errors import StorageError
+from bench.core.paths import child
 from bench.core.text import printable, shortened, shortened_repr
 from bench.runs.recorded_stages import rows_of_cells
 from bench.store.cell_rows import CellLabels, belongs, labels_of_row
@@ -111,7 +112,7 @@ def _strange_rows(results: RunResults, name: str, cells: Mapping[str, CellLabels
     known = [belongs(name, cell, made) for cell in cells.values() for made in (False, True)]
     found: dict[tuple[Any, ...], None] = {}
     for batch in results.batches(name):
-        _require_printable(results.folder / "samples" / name, batch)
+        _require_printable(child(results.folder, "samples", name), batch)
         columns = [column for column in (known[0] if known else ()) if column in batch]
         allowed = {tuple(_plain(labels[column]) for column in columns) for labels in known}
         if name in _OF_CELLS:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from bench.api.metric import Metric
@@ -269,10 +270,16 @@ def _fewer_faces(stage: Stage, plan: Plan, cache: Cache) -> Iterator[str]:
     if source is None or most is None or cache.manifest(source.key) is None:
         return
     with contextlib.suppress(DamagedError):  # Whoever computes with these faces reports it.
-        found = cache.read(source.key).tables["faces"].num_rows
+        found = _faces_in(cache, source.key)
         if found < most:
             (dataset,) = source.components["dataset"]
             yield f"its budget is {most} faces, but it learnt from {found}: {dataset.label} has no more to learn from"
+
+
+@lru_cache(maxsize=256)
+def _faces_in(cache: Cache, key: str) -> int:
+    """Return the number of faces of an artifact, which never changes; each is read once by a process."""
+    return int(cache.read(key).tables["faces"].num_rows)
 
 
 def with_notes(record: RunRecord, plan: Plan, noticed: Noticed) -> RunRecord:

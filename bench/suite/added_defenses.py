@@ -119,15 +119,15 @@ def _labelled(
 
 def _taken(table: AddedDefense, experiments: Sequence[dict[str, Any]]) -> str | None:
     """Return the first experiment in which another defense has a label of this one; None if there is none."""
-    wanted = _spelt(table, "--defense")
+    wanted = spelt(table, "--defense")
     for experiment in experiments:
         where = f"experiment {experiment.get('name')!r}"
-        if any(wanted & _spelt(defense, where) for defense in experiment["defenses"]):
+        if any(wanted & spelt(defense, where) for defense in experiment["defenses"]):
             return where
     return None
 
 
-def _spelt(reference: Reference, where: str) -> set[str]:
+def spelt(reference: Reference, where: str) -> set[str]:
     """Return the labels for which an entry of an axis stands, as they are compared."""
     return {spelling(full.label) for full in full_references("defense", reference, where)}
 
@@ -138,8 +138,9 @@ def _experiments(raw: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def as_table(reference: Reference) -> dict[str, Any]:
-    """Return a reference of a suite as a table: it may be a name alone, whose label is then the name."""
-    return {"plugin": reference, "label": reference} if isinstance(reference, str) else dict(reference)
+    """Return a reference of a suite as a table. A name alone, also in a table, is its label."""
+    table = {"plugin": reference} if isinstance(reference, str) else dict(reference)
+    return table if set(table) != {"plugin"} else {**table, "label": table["plugin"]}
 
 
 def asks(table: AddedDefense, reference: Reference) -> bool:

@@ -19,6 +19,7 @@ from bench.suite.strict_table import StrictTable
 Axis = Literal["dataset", "authorised", "evaluated", "attack", "defense", "sigma", "kappa"]
 Relation = Literal[">", ">=", "<", "<=", "about"]
 Text = Annotated[str, Field(min_length=1)]
+Line = Annotated[str, Field(min_length=1, max_length=1000, pattern=r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]+$")]
 
 CELL_AXES: Sequence[Axis] = ("dataset", "authorised", "evaluated", "attack", "defense")  # columns of cells.parquet
 LEVELS: Sequence[Axis] = ("sigma", "kappa")  # parameters of a metric, which need no cells of their own
@@ -107,9 +108,9 @@ class ClaimTable(StrictTable):
     """The name of the claim."""
     section: Annotated[str, Field(pattern=r"^\d+(\.\d+)*$")] | None = None
     """The section of the paper."""
-    source: Text | None = None
+    source: Line | None = None
     """Where the sentence is from, if it is not from the paper of the suite."""
-    text: Text
+    text: Line
     """The sentence."""
     experiment: str | None = None
     """The experiment of both sides."""
@@ -146,6 +147,8 @@ class ClaimTable(StrictTable):
         sides = [side for _, side in self.sides]
         if self.relation == "about" and self.margin <= 0:
             raise _mistake('relation = "about" needs a positive margin: the largest difference that still counts')
+        if self.section and self.source:
+            raise _mistake("section and source both say where the sentence is from; keep one")
         if len(set(self.each)) != len(self.each):
             raise _mistake(f"each names an axis twice: {', '.join(self.each)}")
         if self.at_least < 1 and not self.each:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from bench.core.errors import SuiteError
+from bench.core.text import shortened
 from bench.store.reference import defense_tables
 from bench.store.run_record import RunRecord
-from bench.suite.added_defenses import AddedDefense, as_table, asks
+from bench.suite.added_defenses import AddedDefense, as_table, asks, spelt
 from bench.suite.version import questions
 
 
@@ -40,6 +42,20 @@ def leave_out(raw: dict[str, Any], reference: RunRecord, named: Sequence[AddedDe
         table["defenses"] = [
             d for d in table["defenses"] if as_table(d) not in read or any(asks(one, d) for one in named)
         ]
+
+
+def require_own_labels(raw: Mapping[str, Any], reference: RunRecord) -> None:
+    """Raise `SuiteError` if a defense of a suite has the label of another defense of the reference run, whose rows,
+    such as those of a control, could then not be shown beside it."""
+    known = defense_tables(reference)
+    for table in raw.get("experiment", ()):
+        for own in table["defenses"]:
+            others = [d for d in known.get(table["name"], ()) if as_table(d) != as_table(own)]
+            if taken := {label for d in others for label in spelt(d, "")} & spelt(own, ""):
+                raise SuiteError(
+                    f"experiment {table['name']!r}: the reference run of {reference.suite.version} calls another "
+                    f"defense {shortened(min(taken))!r}; give this one another label"
+                )
 
 
 def take_over(raw: dict[str, Any], reference: RunRecord) -> None:

@@ -37,6 +37,8 @@ def write_questions(raw: dict[str, Any]) -> bool:
             f"suite.{_KEY}: expected a suite with questions of its own, found {name!r}, which has those of "
             f"{shortened_repr(other['suite'][_KEY])}; name that one"
         )
+    if "experiment" not in other:
+        raise SuiteError(f"suite.{_KEY}: expected a suite that asks questions, found {name!r}, which trains networks")
     defenses = _own_defenses(raw, head)
     raw["suite"] = {**other["suite"], **head}
     raw["defaults"] = {**other.get("defaults", {}), "defenses": defenses}
@@ -45,6 +47,12 @@ def write_questions(raw: dict[str, Any]) -> bool:
         table.pop("defenses", None)
         table.pop("claims", None)
     return True
+
+
+def require_no_questions_of(raw: Mapping[str, Any]) -> None:
+    """Raise `SuiteError` if ``--set`` names a suite for the questions: they are those that the file names."""
+    if raw["suite"].get(_KEY) is not None:
+        raise SuiteError(f"suite.{_KEY}: expected it in the suite file, found it in --set; write it into the file")
 
 
 def _own_defenses(raw: Mapping[str, Any], head: Mapping[str, Any]) -> Any:

@@ -31,18 +31,18 @@ from bench.core.whole_files import LARGEST_SUITE, read_whole
 from bench.metrics.vocabulary import IMAGE_METRICS, METRIC_NAMES
 from bench.registry.discovery import Registry
 from bench.store.reference import find_reference
-from bench.store.run_record import SuiteRecord
+from bench.store.run_record import RunRecord, SuiteRecord
 from bench.suite.added_defenses import AddedDefense, add_defenses, check_defenses, parse_defenses
 from bench.suite.bundled import check_standard
 from bench.suite.claim_check import axes_of, check_claims, metrics_of
 from bench.suite.claims import ClaimTable
 from bench.suite.defaults import write_defaults
 from bench.suite.expand import ExpandedExperiment, FullReference, expand
-from bench.suite.from_reference import leave_out, same_questions, take_over
+from bench.suite.from_reference import leave_out, require_own_labels, same_questions, take_over
 from bench.suite.limits import by_kind
 from bench.suite.overrides import override
 from bench.suite.paper_tables import published, read_claims
-from bench.suite.questions_of import write_questions
+from bench.suite.questions_of import require_no_questions_of, write_questions
 from bench.suite.resolve import Resolver
 from bench.suite.tables import ExperimentTable, SuiteFile, TrainTable, explain
 from bench.suite.version import mark_changes
@@ -163,19 +163,28 @@ def read(
     mark_changes(raw, written, pairs)
     try:
         tables = SuiteFile.model_validate(raw)
+        require_no_questions_of(raw)
         check_standard(tables.suite.standard)
         if defenses or recompute or asks_anothers:
             added = _change_defenses(raw, tables, defenses, recompute=recompute)
             tables = SuiteFile.model_validate(raw)
         if tables.claims:
-            experiments = [*expand(tables.experiment), *_experiments_of(written)]
+            reference = _reference_of(raw, tables)
+            shown = [] if reference is None else _experiments_of(reference.suite.raw)
+            experiments = [*expand(tables.experiment), *_experiments_of(written), *shown]
             check_claims(tables.claims, axes_of(experiments), metrics_of(experiments))
     except ValidationError as error:
-        lines = dict.fromkeys(inherited(line) for line in explain(error))
+        lines = dict.fromkeys(_in_file(inherited(line), asks_anothers=asks_anothers) for line in explain(error))
         raise SuiteError("\n".join(f"{path}: {line}" for line in lines)) from None
     except SuiteError as error:
-        raise SuiteError(f"{path}: {inherited(str(error))}") from None
+        raise SuiteError(f"{path}: {_in_file(inherited(str(error)), asks_anothers=asks_anothers)}") from None
     return SuiteSource(path=path, tables=tables, raw=raw, sha256=file_sha256(path), added=added)
+
+
+def _in_file(message: str, *, asks_anothers: bool) -> str:
+    """Return a message with the place of defenses in the file, which is that of all experiments where it takes these
+    from another suite."""
+    return re.sub(r"experiment\[\d+\]\.defenses", "defaults.defenses", message) if asks_anothers else message
 
 
 def _apply(raw: dict[str, Any], overrides: Sequence[str], path: Path) -> Callable[[str], str]:
@@ -201,18 +210,27 @@ def _change_defenses(
     raw: dict[str, Any], tables: SuiteFile, defenses: Sequence[AddedDefense], *, recompute: bool
 ) -> tuple[str, ...]:
     """Change the defenses of a valid suite for one run (see `read`); return the labels of those that were added."""
-    reference = find_reference(tables.suite.version)
-    if reference is not None and same_questions(raw, reference.run):
+    reference = _reference_of(raw, tables)
+    if reference is not None:
         if recompute:
-            take_over(raw, reference.run)
+            take_over(raw, reference)
         else:
-            leave_out(raw, reference.run, defenses)
+            leave_out(raw, reference, defenses)
             if not defenses and not any(table["defenses"] for table in raw["experiment"]):
                 raise SuiteError(
                     f"defaults.defenses: expected a defense that the reference run of {tables.suite.version} lacks, "
                     "found none; add one, or compute these with --recompute-reference"
                 )
-    return add_defenses(raw, defenses)
+    added = add_defenses(raw, defenses)
+    if reference is not None and not recompute:
+        require_own_labels(raw, reference)
+    return added
+
+
+def _reference_of(raw: Mapping[str, Any], tables: SuiteFile) -> RunRecord | None:
+    """Return the record of the reference run of a suite, whose rows are shown beside its own; None if there is none."""
+    found = find_reference(tables.suite.version)
+    return found.run if found is not None and same_questions(raw, found.run) else None
 
 
 def _experiments_of(raw: Mapping[str, Any]) -> Sequence[ExpandedExperiment]:

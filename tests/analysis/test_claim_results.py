@@ -359,7 +359,7 @@ def test_the_table_and_json_say_the_same(tmp_path: Path) -> None:
     ]
     verdicts = judge(Rows(write_run(tmp_path / "run", answers)), claims)
     first = verdict_rows(verdicts)[0]
-    assert first[:4] == ["It works.", "6.4", "PMT, authorised: 75.0 % (N 4, 30.1–95.4)", ">="]
+    assert first[:4] == ["It works.", "section 6.4", "PMT, authorised: 75.0 % (N 4, 30.1–95.4)", ">="]
     assert first[4] == "Clean | *it*: 100.0 % (N 4, 51.0–100.0) − 50.0 points"
     assert first[5] == "holds (within the interval)"
     records = json.loads(json_text([verdict_record(verdict) for verdict in verdicts]))

@@ -98,8 +98,8 @@ def test_formats(bench: Command, tmp_path: Path) -> None:
     assert (bad["verdict"], bad["comparisons"][0]["left"]["value"]) == ("does not hold", 0.0)
     done = bench("claims", results.folder, "--format", "md", cwd=tmp_path)
     assert done.code == 1
-    assert done.out.startswith("| claim | section | left | relation | right | verdict |\n| --- |")
-    assert "| Good works. | 6.4 | Good: 75.0 % (N 4" in done.out
+    assert done.out.startswith("| claim | from | left | relation | right | verdict |\n| --- |")
+    assert "| Good works. | section 6.4 | Good: 75.0 % (N 4" in done.out
 
 
 def test_what_cannot_be_read(bench: Command, tmp_path: Path) -> None:

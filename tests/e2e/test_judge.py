@@ -44,7 +44,7 @@ def test_without_a_real_network_nothing_is_judged(judge: Callable[..., Done], fo
     assert done.out == ""
     assert done.err.startswith(
         "Error: judge: expected a recognition network with real weights, found none here; nothing was judged.\n"
-        "Get one: pip install 'face-privacy-bench[real]', then: bench models fetch arcface-mnet"
+        "  Get one: pip install 'face-privacy-bench[real]', then: bench models fetch arcface-mnet"
     )
     assert "--weights-dir DIR" in done.err
     assert "docs/real-weights.md" in done.err

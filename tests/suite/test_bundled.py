@@ -106,6 +106,28 @@ def test_the_quick_suite_asks_every_kind_of_question_of_generated_faces_alone() 
                 assert registry.find(component.kind, component.name, "").cls(**component.params).synthetic
 
 
+@pytest.mark.parametrize("name", ["zoo-standard", "strengths"])
+def test_claims_of_what_is_known_are_about_cells_that_are_measured(name: str) -> None:
+    """A claim over a cell that is skipped could fail, and could never hold."""
+    registry = discover()
+    suite = load(bundled.published()[name], registry, recompute=name == "zoo-standard")
+    cells = make_plan(suite, registry, "cpu").cells
+    claims = suite.claims
+    assert len(claims) > 10
+    for claim in claims:
+        for _, side in claim.sides:
+            found = [
+                cell
+                for cell in cells
+                if cell.experiment == claim.experiment_of(side)
+                and (side.defense is None or cell.defense.label in side.defense)
+                and (side.attack is None or cell.attack.label in side.attack)
+                and (side.evaluated is None or (cell.evaluated and cell.evaluated.label in side.evaluated))
+            ]
+            assert {cell.defense.label for cell in found} >= set(side.defense or ()), claim.id
+            assert not [cell.skip for cell in found if cell.skip], claim.id
+
+
 def test_the_suite_of_all_defenses_asks_all_that_work_alone() -> None:
     registry = discover()
     suite = load(bundled.published()["zoo-standard"], registry, recompute=True)  # those of the reference run too

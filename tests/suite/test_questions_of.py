@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -40,10 +41,11 @@ def test_experiments_with_defenses_of_their_own_get_those_of_the_file(tmp_path: 
 def test_defenses_of_the_reference_run_are_read_from_it(tmp_path: Path) -> None:
     """Written as a name, or as the table that the reference run has; a parameter makes another defense of it."""
     noise = '{ plugin = "noise", label = "Noise 0.3", sigma = 0.3 }'
-    other = '{ plugin = "blur", sigma = 2.0 }'
+    other = '{ plugin = "blur", label = "blur 2", sigma = 2.0 }'
     path = write(tmp_path, HEAD + f'[defaults]\ndefenses = ["identity", "blur", {noise}, "eye-mask", {other}]\n')
     assert all(
-        table["defenses"] == ["eye-mask", {"plugin": "blur", "sigma": 2.0}] for table in read(path).raw["experiment"]
+        table["defenses"] == ["eye-mask", {"plugin": "blur", "label": "blur 2", "sigma": 2.0}]
+        for table in read(path).raw["experiment"]
     )
     whole = read(path, recompute=True).raw["experiment"][0]["defenses"]
     assert len(whole) == 5 + 6  # the six others of the reference run are computed too
@@ -56,6 +58,41 @@ def test_a_suite_of_nothing_but_the_reference_run_says_how_to_compute_it(tmp_pat
         read(path)
     changed = read(path, ["defaults.pairs=20"])  # other questions, which the reference run does not answer
     assert changed.raw["experiment"][0]["defenses"] == ["identity", "blur"]
+
+
+@pytest.mark.parametrize(
+    "text", ['{ plugin = "lowkey", label = "identity" }', '{ plugin = "blur", sigma = 2.0, label = "BLUR" }']
+)
+def test_nobody_takes_the_name_of_a_defense_of_the_reference_run(text: str, tmp_path: Path) -> None:
+    """Its rows, such as those of a control, could not be shown beside the run then."""
+    path = write(tmp_path, HEAD + f"[defaults]\ndefenses = [{text}]\n")
+    with pytest.raises(SuiteError, match=r"the reference run of standard-1 calls another defense '.*'; give this one"):
+        read(path)
+    (table,) = tomllib.loads(f"x = [{text}]")["x"]
+    with pytest.raises(SuiteError, match="the reference run of standard-1 calls another defense"):
+        read(published()["standard"], defenses=[table])
+
+
+def test_a_name_in_a_table_is_the_name_alone(tmp_path: Path) -> None:
+    path = write(tmp_path, HEAD + '[defaults]\ndefenses = [{ plugin = "blur" }, "eye-mask"]\n')
+    assert read(path).raw["experiment"][0]["defenses"] == ["eye-mask"]
+
+
+def test_claims_may_be_about_any_defense_of_the_reference_run(tmp_path: Path) -> None:
+    claim = (
+        '[[claims]]\nid = "mine"\ntext = "It hides."\nmetric = "accuracy"\nexperiment = "recognition"\n'
+        'left = { defense = "PMT" }\nrelation = "<"\nright = 0.5\n'
+    )
+    found = read(write(tmp_path, HEAD + '[defaults]\ndefenses = ["eye-mask"]\n' + claim))
+    assert found.tables.claims[0].left.defense == ["PMT"]
+    with pytest.raises(SuiteError, match="has no defense 'PMD'"):
+        read(write(tmp_path, HEAD + '[defaults]\ndefenses = ["eye-mask"]\n' + claim.replace("PMT", "PMD")))
+
+
+def test_the_questions_are_named_in_the_file_alone(tmp_path: Path) -> None:
+    path = write(tmp_path, HEAD + '[defaults]\ndefenses = ["eye-mask"]\n')
+    with pytest.raises(SuiteError, match=r"suite\.questions_of: expected it in the suite file, found it in --set"):
+        read(path, ['suite.questions_of="quick"'])
 
 
 def test_claims_are_those_of_the_file_alone(tmp_path: Path) -> None:
@@ -84,6 +121,8 @@ def test_a_change_of_the_questions_marks_the_version(tmp_path: Path) -> None:
         (HEAD + "[defaults]\ndefenses = []\npairs = 8\n", "defaults.pairs: expected only defenses"),
         (HEAD + '[defaults]\ndefenses = []\n[[experiment]]\nname = "x"\n', r"\[experiment\]: expected only defenses"),
         (HEAD.replace('"standard"', '"zoo-standard"') + "[defaults]\ndefenses = []\n", "name that one"),
+        (HEAD.replace('"standard"', '"zoo"') + "[defaults]\ndefenses = []\n", "found 'zoo', which trains networks"),
+        (HEAD + '[defaults]\ndefenses = ["blur", 7]\n', r"defaults\.defenses\[1\]"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, text: str, named: str) -> None:
