@@ -114,6 +114,11 @@ class Defense(ABC):
         """
         return 0.0
 
+    def fit_seconds(self) -> float:
+        """Return the seconds that `fit` takes on one core, for time estimates: roughly, and larger for settings with
+        which it takes longer. Once such a training was measured, only the ratio of two settings counts."""
+        return 5.0
+
     def check_authorised(self, models: int) -> None:
         """Raise ValueError if one image cannot be protected for this number of models.
 

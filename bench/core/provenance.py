@@ -50,6 +50,7 @@ HASHED_CODE = (
 SCORE_CODE = (
     "metrics",
     "stages/attribute_scores.py",
+    "stages/columns.py",
     "stages/image_metrics.py",
     "stages/link_scores.py",
     "stages/people.py",

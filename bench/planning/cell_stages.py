@@ -203,7 +203,7 @@ class CellStages:
             inputs={"faces": self.graph.auxiliary(client.dataset, self.defense_learns_from(client))},
             seed=self.graph.seed("fit_defense", *scope),
             units=1,
-            unit_cost=self.instances.fit_seconds(client.defense),
+            unit_cost=self.instances.of(client.defense).fit_seconds(),
             size=1_000_000,
         )
 

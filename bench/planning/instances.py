@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Literal, NamedTuple
 
 from bench.api.defense import Defense
 from bench.api.hookspecs import Attack
@@ -15,14 +15,6 @@ from bench.registry.discovery import Registry
 from bench.suite.suite import Experiment
 
 Whose = Literal["scored", "calibration"]  # the scored people, or people of the calibration split
-_USUAL_FIT_SECONDS = 5.0  # of the training of a defense that does not say how long it takes
-
-
-@runtime_checkable
-class _KnowsItsTraining(Protocol):
-    """A defense that says how long its training takes on one core, as `Attack.fit_seconds` does."""
-
-    def fit_seconds(self) -> float: ...
 
 
 class Client(NamedTuple):
@@ -79,12 +71,6 @@ class Instances:
     def knows_models(self, defense: Component) -> bool:
         """Return True if a defense uses the authorised models."""
         return bool(self.of(defense).needs & {"shallow", "full_gradients"})
-
-    @remembered
-    def fit_seconds(self, defense: Component) -> float:
-        """Return the estimated seconds of the training of a defense on one core."""
-        found = self.of(defense)
-        return found.fit_seconds() if isinstance(found, _KnowsItsTraining) else _USUAL_FIT_SECONDS
 
     @remembered
     def sends_pictures(self, defense: Component) -> bool:

@@ -20,7 +20,6 @@ from typing import Any, ClassVar
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from bench.api.defense import Defense
 from bench.api.metric import Metric
 from bench.core.errors import DataError, PluginError, did_you_mean, error_text
 from bench.core.text import shortened, shortened_repr
@@ -50,8 +49,6 @@ def check_declarations(kind: str, name: str, instance: Any) -> None:
     for method in _METHODS:
         if _is_defined(type(instance), base, method):
             _check_made(where, f"{method}()", _returned(base, method), functools.partial(_called, instance, method))
-    if isinstance(instance, Defense) and callable(getattr(instance, "fit_seconds", None)):
-        _check_made(where, "fit_seconds()", float, functools.partial(_called, instance, "fit_seconds"))
     if isinstance(instance, Metric):
         _check_metric(where, instance)
 

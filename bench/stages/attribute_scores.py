@@ -13,6 +13,7 @@ from bench.api.attack import Attack
 from bench.core.errors import ContractError
 from bench.metrics import attributes
 from bench.stages import contracts
+from bench.stages.columns import nullable
 from bench.stages.stage_inputs import Job, StoredFaces, build, protected_rows, read_faces, read_pairs
 from bench.store.artifacts import Artifact
 
@@ -47,9 +48,9 @@ def score_attributes(job: Job) -> Artifact:
             "attribute": np.full(len(chosen), name),
             "measure": np.full(len(chosen), "cosine" if vector else "years"),
             "reference": np.full(len(chosen), "label" if by_label else "estimate"),
-            "value": _nullable(metric(answers, known)),
-            "permuted": _nullable(attributes.permuted_baseline(answers, known, faces.subjects[chosen])),
-            "baseline": _nullable(baseline),
+            "value": nullable(metric(answers, known)),
+            "permuted": nullable(attributes.permuted_baseline(answers, known, faces.subjects[chosen])),
+            "baseline": nullable(baseline),
             "original": _words(known, classes),
             "predicted": _words(answers, classes),
             "truth": pa.nulls(len(chosen), pa.string()) if truth is None else _words(truth[chosen], ()),
@@ -125,11 +126,6 @@ def label_values(labels: NDArray[Any], classes: Sequence[str], like: NDArray[Any
     except (TypeError, ValueError):  # These labels are no numbers.
         return np.full(len(labels), np.nan)
     return numbers
-
-
-def _nullable(values: NDArray[np.float64]) -> pa.Array:
-    undefined = np.isnan(values)
-    return pa.array(np.where(undefined, 0, values), mask=undefined)
 
 
 def _words(values: NDArray[Any], classes: Sequence[str]) -> pa.Array:

@@ -273,6 +273,12 @@ def estimate_checked(
             raise ContractError(f"{ctx.plugin}: attribute {name!r}: expected a tensor {expected}, got {_what(values)}")
         if not torch.isfinite(values).all():
             raise ContractError(f"{ctx.plugin}: attribute {name!r} holds NaN or infinity")
+        classes = attack.classes().get(name, ())
+        if classes and values.ndim == 2 and values.shape[1] != len(classes):
+            raise ContractError(
+                f"{ctx.plugin}: attribute {name!r}: expected the probabilities of {len(classes)} classes, as classes() "
+                f"names them, got {values.shape[1]}"
+            )
     return {name: values.detach().float().cpu().numpy() for name, values in found.items()}
 
 

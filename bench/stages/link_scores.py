@@ -11,6 +11,7 @@ from bench.metrics import impostors
 from bench.metrics.impostors import CrossFitted
 from bench.metrics.linkage import pair_auc, thresholds_without
 from bench.metrics.recognition import threshold_at_fmr
+from bench.stages.columns import nullable
 from bench.stages.stage_inputs import Job, read_faces, read_pairs
 from bench.store.artifacts import Artifact
 from bench.store.schema import ADVERSARY_RULE
@@ -40,16 +41,16 @@ def score_links(job: Job) -> Artifact:
         "same": genuine,
         "fold": pairs.fold,
         "score": score,
-        "permuted": _nullable(permuted),
-        "alike": _nullable(alike),
+        "permuted": nullable(permuted),
+        "alike": nullable(alike),
         "alike_subject": pa.array(right[partner], mask=partner < 0),
-        "kappa": _nullable(applied.kappa),
+        "kappa": nullable(applied.kappa),
         "kappa_impostors": applied.impostors,
         "kappa_people": applied.people,
-        "kappa_fmr_realised": _nullable(applied.fmr),
+        "kappa_fmr_realised": nullable(applied.fmr),
         ADVERSARY_RULE: pa.array(["calibration" if strangers else "scored"] * len(left), pa.string()),
         "fmr": np.full(len(left), fmr),
-        "auc": _nullable(np.where(genuine, pair_auc(score, score[~genuine]), np.nan)),
+        "auc": nullable(np.where(genuine, pair_auc(score, score[~genuine]), np.nan)),
     }
     return Artifact(tables={"links": pa.table(columns)})
 
@@ -87,8 +88,3 @@ def _on_strangers(job: Job, n: int) -> CrossFitted:
         people=np.full(n, people),
         fmr=np.full(n, float((scores > kappa).mean())),
     )
-
-
-def _nullable(values: NDArray[np.float64]) -> pa.Array:
-    undefined = np.isnan(values)
-    return pa.array(np.where(undefined, 0, values), mask=undefined)

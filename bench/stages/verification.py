@@ -15,6 +15,7 @@ from bench.api.types import Faces, Pairs
 from bench.core.errors import ContractError
 from bench.metrics import impostors, recognition
 from bench.metrics.arrays import Floats, slices, unit_rows
+from bench.stages.columns import nullable
 from bench.stages.stage_inputs import Job, protected_rows, read_faces, read_pairs
 from bench.stages.strangers import clean_strangers, sent_by_strangers
 from bench.store.artifacts import Artifact
@@ -172,9 +173,9 @@ def _ranks(c: _Compared) -> dict[str, Any]:
         "rank": found.ranks[where],
         "rank_first": found.first[where],
         "rank_chance": shown[where],
-        "rank_enrolled": _nullable(rank, pa.int64()),
-        "rank_enrolled_first": _nullable(first),
-        "rank_enrolled_chance": _nullable(chance),
+        "rank_enrolled": nullable(rank, pa.int64()),
+        "rank_enrolled_first": nullable(first),
+        "rank_enrolled_chance": nullable(chance),
     }
 
 
@@ -210,16 +211,16 @@ def _adversary(job: Job, c: _Compared, calibrated: Floats) -> dict[str, Any]:
     against_enrolled = c.probes[sent], c.gallery[enrolled], people[sent], people[enrolled]
     at_enrolled = impostors.impostor_match_shares(*against_enrolled, applied.enrolled[first])[place]
     return {
-        "kappa_adversary": _nullable(applied.kappa),
-        "kappa_enrolled": _nullable(applied.enrolled),
+        "kappa_adversary": nullable(applied.kappa),
+        "kappa_enrolled": nullable(applied.enrolled),
         "adversary_impostors": applied.impostors,
         "adversary_people": applied.people,
-        "adversary_fmr_realised": _nullable(applied.fmr),
-        "enrolled_fmr_realised": _nullable(applied.enrolled_fmr),
+        "adversary_fmr_realised": nullable(applied.fmr),
+        "enrolled_fmr_realised": nullable(applied.enrolled_fmr),
         ADVERSARY_RULE: pa.array(["calibration" if strangers else "scored"] * len(pairs.left), pa.string()),
-        "impostor_match_adversary": _nullable(matched),
-        "impostor_match_enrolled": _nullable(at_enrolled),
-        "impostor_match": _nullable(at_service),
+        "impostor_match_adversary": nullable(matched),
+        "impostor_match_enrolled": nullable(at_enrolled),
+        "impostor_match": nullable(at_service),
     }
 
 
@@ -267,12 +268,6 @@ def _cross_fitted(fmr: float, c: _Compared) -> _Applied:
         fmr=found.fmr[own],
         enrolled_fmr=fitted.fmr[of_probe],
     )
-
-
-def _nullable(values: Floats, kind: pa.DataType | None = None) -> pa.Array:
-    """Return numbers as a column with null in place of NaN."""
-    undefined = np.isnan(values)
-    return pa.array(np.where(undefined, 0, values), mask=undefined).cast(kind or pa.float64())
 
 
 # ---- the threshold of the service ------------------------------------------------------------------------------------

@@ -350,6 +350,21 @@ def test_a_broken_estimate_is_named(registry: Registry, how: str, fragments: lis
         assert fragment in str(caught.value)
 
 
+def test_an_estimate_has_as_many_classes_as_it_names() -> None:
+    """A class too few would be read as another one, and the faces of the last one would have no score."""
+    from bench import Attack
+
+    class Short(Attack):
+        def classes(self) -> dict[str, list[str]]:
+            return {"colour": ["red", "green", "blue"]}
+
+        def estimate(self, images: torch.Tensor, ctx: Context) -> dict[str, torch.Tensor]:
+            return {"colour": torch.full((2, 2), 0.5), "shade": torch.rand(2, 5)}
+
+    with pytest.raises(ContractError, match=r"'colour': expected the probabilities of 3 classes, .* got 2"):
+        estimate_checked(Short(), torch.rand(2, 3, 8, 8), adversary())
+
+
 def test_estimates_are_arrays(registry: Registry) -> None:
     attack = registry.find("attack", "toy-attributes", "here").cls()
     images = torch.rand(2, 3, 8, 8)

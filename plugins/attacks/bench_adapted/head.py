@@ -33,12 +33,12 @@ def train_head(params: AdaptationParameters, examples: Examples, ctx: Context) -
 
     def loss(step: int) -> Tensor:
         chosen = torch.from_numpy(next(rows)).to(ctx.device)
-        return towards(head(learnt[0][chosen], learnt[1][chosen]), targets[chosen])
+        return towards(head(learnt[0][chosen], learnt[1][chosen]), targets[chosen], known.temperature)
 
     best = fit(
         head,
         loss,
-        lambda: float(towards(head(*held_out), wanted)),
+        lambda: float(towards(head(*held_out), wanted, known.temperature)),
         steps=params.steps,
         rate=params.rate,
         patience=params.patience,

@@ -5,8 +5,8 @@ identity: what information is stored in biometric face templates?" (arXiv 2009.0
 a picture that a recogniser can still place reveals attributes even where a ready-made estimator fails. Figures:
 ``docs/design/attribute-probes.md``.
 
-This module holds the declarations and does not import torch. The probe is in `probe`, the adapted estimator in
-`estimator`, and what both learn from in `labels`.
+This module holds the declarations and does not import torch. The probe is in `probe`, its regression in
+`regression`, the adapted estimator in `estimator`, and what both attacks learn from in `labels`.
 """
 
 from __future__ import annotations

@@ -16,11 +16,13 @@ Learns = Literal["clean", "defense"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProbeParameters(AdaptationParameters):
-    """Parameters of a probe; see `bench_probes.AttributeProbe`."""
+class AttributeParameters:
+    """What a probe reads.
 
-    of: Of = "outsider"
-    learns: Learns = "clean"
+    ``attribute``: the attribute, as the data set names it; ``names``: its classes, which are known for ``gender``,
+    ``emotion`` and ``group`` of the built-in data sets; an ``age`` has none.
+    """
+
     attribute: str = "gender"
     names: tuple[str, ...] = ()
 
@@ -40,6 +42,14 @@ class ProbeParameters(AdaptationParameters):
     def classes(self) -> Mapping[str, Sequence[str]]:
         """Return the classes of the attribute; none for an age."""
         return {} if self.attribute == "age" else {self.attribute: self._names()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeParameters(AttributeParameters, AdaptationParameters):
+    """Parameters of a probe; see `bench_probes.AttributeProbe`."""
+
+    of: Of = "outsider"
+    learns: Learns = "clean"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,7 +30,7 @@ from bench_linkage import Linked
 from bench_translation.public_networks import fingerprint_of, packages_of, public_network, training_seconds
 
 from bench import Attack, Examples, Received, Reconstructed, Sees, hookimpl
-from bench_readers.parameters import AttributeParameters, DecoderParameters
+from bench_readers.parameters import DecoderParameters, ReadAttributeParameters
 
 if TYPE_CHECKING:
     import torch
@@ -185,7 +185,7 @@ class RepresentationLinked(Linked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RepresentationProbe(AttributeParameters, Attack):
+class RepresentationProbe(ReadAttributeParameters, Attack):
     """Reads an attribute out of a representation with logistic regression, or a number (``age``) with ridge regression.
 
     All numbers are standardised; more than 1024 are projected at random to that many.

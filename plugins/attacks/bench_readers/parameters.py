@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
 from annotated_types import Ge, Gt, Interval, MultipleOf
-from bench_probes.parameters import ProbeParameters
+from bench_probes.parameters import AttributeParameters
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,23 +33,12 @@ class DecoderParameters:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AttributeParameters:
-    """Parameters of `representation-probe`.
+class ReadAttributeParameters(AttributeParameters):
+    """Parameters of `representation-probe`, beside the attribute.
 
     ``faces``, ``held_out``: the largest number of auxiliary faces, and the share of their people on whom the strength
-    of the regularisation is chosen. ``attribute``: the attribute, as the data set names it; ``names``: its classes,
-    which are known for ``gender``, ``emotion`` and ``group`` of the built-in data sets; an ``age`` has none.
+    of the regularisation is chosen.
     """
 
     faces: Annotated[int, Ge(4)] = 1600
     held_out: Annotated[float, Interval(gt=0, lt=1)] = 0.15
-    attribute: str = "gender"
-    names: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        """Check that the classes of the attribute are known. Raises ValueError."""
-        self.classes()
-
-    def classes(self) -> Mapping[str, Sequence[str]]:
-        """Return the classes of the attribute, which are those of `attribute-probe`; none for an age."""
-        return ProbeParameters(attribute=self.attribute, names=self.names).classes()

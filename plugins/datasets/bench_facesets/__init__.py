@@ -91,6 +91,8 @@ class FileDataset(_Files, Dataset):
     ``auxiliary_identities``; pairs are drawn among the others, within ten folds that share no people. Copies of a
     picture are left out, and so are pictures that are labelled with several people.
 
+    Attackers learn from at most ``auxiliary_pictures`` of each of their people.
+
     ``purpose`` exists to refuse ``"tuning"``: every pair of a published protocol is scored, so it has no people on whom
     settings could be chosen.
     """
@@ -102,6 +104,7 @@ class FileDataset(_Files, Dataset):
     calibration_pairs: Annotated[int, Ge(20), Le(100_000)] = 1200
     calibration_identities: Annotated[int, Ge(10), Le(5000)] = 250
     auxiliary_identities: Annotated[int, Ge(10), Le(50_000)] = 250
+    auxiliary_pictures: Annotated[int, Ge(1), Le(10_000)] = 2
 
     def __post_init__(self) -> None:
         """Check the purpose, and that the shares leave people for evaluation. Raises ValueError."""
@@ -175,13 +178,13 @@ class FileDataset(_Files, Dataset):
 
     def auxiliary_among(self, allowed: Allowed, ctx: Context) -> Faces:
         """Return faces as `auxiliary` does, of people whose names are allowed."""
-        return self._numbered(self.source().auxiliary(self.auxiliary_identities, allowed))
+        return self._numbered(self.source().auxiliary(self.auxiliary_identities, self.auxiliary_pictures, allowed))
 
     def auxiliary_people(self, allowed: Allowed) -> Collection[str]:
         """Return the names of these people; none for files without names, such as ``.bin``."""
         if self.collection().people is None:
             return ()
-        return self.source().auxiliary_people(self.auxiliary_identities, allowed)
+        return self.source().auxiliary_people(self.auxiliary_identities, self.auxiliary_pictures, allowed)
 
     def people(self, pairs: int) -> Collection[str]:
         """Return the names of the people in the pairs of a protocol; without one, of all people of whom pairs may be

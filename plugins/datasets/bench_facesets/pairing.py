@@ -24,7 +24,6 @@ LAST_FOLDS = (8, 9)
 MAX_PAIRS = 1_000_000  #: The most pairs that are drawn from a set without a protocol.
 MIN_LEFTOVER = 20  #: People in no pair are used as auxiliary faces if there are at least so many.
 EXTRA_IMPOSTORS = 10  #: The number of additional impostor pairs per calibration image.
-PER_PERSON = 2  #: The most auxiliary images of a person.
 PER_CALIBRATION_PERSON = 4  #: The most calibration images of a person.
 
 
@@ -148,14 +147,14 @@ class Protocol:
         free = np.flatnonzero(~np.isin(codes, used))
         return free if len(np.unique(codes[free])) >= MIN_LEFTOVER else free[:0]
 
-    def auxiliary(self, identities: int, allowed: Allowed) -> Faces:
+    def auxiliary(self, identities: int, pictures: int, allowed: Allowed) -> Faces:
         """Return faces of people who are in no pair or, if there are too few, of people who are only in the last folds;
         if names are known, of allowed people only. A file that equals that of a scored image is left out: it has a
         wrong name.
 
         Raises DataError if there are none.
         """
-        rows, subjects, ids = self._auxiliary(identities, allowed)
+        rows, subjects, ids = self._auxiliary(identities, pictures, allowed)
         scored = self.pairs.fold >= 0 if len(self.leftover()) else ~np.isin(self.pairs.fold, LAST_FOLDS)
         others = self.collection.resolved.rows[_members(self.collection, scored)]
         new = ~np.isin(digests(self.collection.encoded, rows), digests(self.collection.encoded, others))
@@ -167,18 +166,20 @@ class Protocol:
             )
         return faces(self.collection, rows, subjects, ids)
 
-    def auxiliary_people(self, identities: int, allowed: Allowed) -> set[str]:
+    def auxiliary_people(self, identities: int, pictures: int, allowed: Allowed) -> set[str]:
         """Return the names of the people whom `auxiliary` shows; empty if they are not known."""
         names = self.collection.people
-        return set() if names is None else {names[k] for k in self._auxiliary(identities, allowed)[0].tolist()}
+        if names is None:
+            return set()
+        return {names[k] for k in self._auxiliary(identities, pictures, allowed)[0].tolist()}
 
-    def _auxiliary(self, identities: int, allowed: Allowed) -> tuple[Ints, Ints, list[str]]:
+    def _auxiliary(self, identities: int, pictures: int, allowed: Allowed) -> tuple[Ints, Ints, list[str]]:
         """Return the images of auxiliary faces, their subjects and their ids."""
         free = self.leftover()
         if len(free):
             codes, people = self.collection.codes
             free = free[_shows_allowed(self.collection, free, allowed)]
-            chosen = free[_some_of_each([people[c] for c in codes[free]], identities)]
+            chosen = free[_some_of_each([people[c] for c in codes[free]], identities, pictures)]
             return chosen, codes[chosen], [self.collection.ids[k] for k in chosen.tolist()]
         known = self.collection.resolved
         late = np.isin(self.pairs.fold, LAST_FOLDS)
@@ -186,7 +187,7 @@ class Protocol:
         samples = members[0][~np.isin(known.subjects[members[0]], known.subjects[members[1]])]
         if self.collection.people is not None:
             samples = samples[_shows_allowed(self.collection, known.rows[samples], allowed)]
-        samples = samples[_some_of_each([str(s) for s in known.subjects[samples].tolist()], identities)]
+        samples = samples[_some_of_each([str(s) for s in known.subjects[samples].tolist()], identities, pictures)]
         return known.rows[samples], known.subjects[samples], [known.ids[k] for k in samples.tolist()]
 
 
@@ -203,8 +204,8 @@ def _shows_allowed(collection: Collection, rows: Ints, allowed: Allowed) -> NDAr
     return np.array([allowed(people[c]) for c in shown.tolist()], dtype=bool)[person]
 
 
-def _some_of_each(people: Sequence[str], identities: int) -> Ints:
-    """Return the rows of up to `PER_PERSON` images of some people, ascending.
+def _some_of_each(people: Sequence[str], identities: int, pictures: int) -> Ints:
+    """Return the rows of up to ``pictures`` images of some people, ascending.
 
     People with several images are preferred; among equals, a digest of the name decides, so that the choice does not
     follow the alphabet.
@@ -215,7 +216,7 @@ def _some_of_each(people: Sequence[str], identities: int) -> Ints:
     chosen = sorted(
         rows, key=lambda name: (len(rows[name]) < 2, hashlib.sha256(name.encode("utf-8", "replace")).digest())
     )
-    return np.array(sorted(r for name in chosen[:identities] for r in rows[name][:PER_PERSON]), dtype=np.int64)
+    return np.array(sorted(r for name in chosen[:identities] for r in rows[name][:pictures]), dtype=np.int64)
 
 
 def _more_impostors(subjects: Ints, pairs: Pairs) -> Pairs:
@@ -308,21 +309,21 @@ class Division:
         counts = np.unique(self.collection.codes[0][self.calibration], return_counts=True)[1]
         return min(identities, int((counts >= 2).sum()))
 
-    def auxiliary(self, identities: int, allowed: Allowed) -> Faces:
-        """Return up to `PER_PERSON` images of each allowed person. Raises DataError if nobody is allowed."""
-        rows = self._auxiliary(identities, allowed)
+    def auxiliary(self, identities: int, pictures: int, allowed: Allowed) -> Faces:
+        """Return up to ``pictures`` images of each allowed person. Raises DataError if nobody is allowed."""
+        rows = self._auxiliary(identities, pictures, allowed)
         if not len(rows):
             raise DataError(f"{self.collection.files[-1]}: no person is left to learn from")
         return self._faces(rows)
 
-    def auxiliary_people(self, identities: int, allowed: Allowed) -> set[str]:
+    def auxiliary_people(self, identities: int, pictures: int, allowed: Allowed) -> set[str]:
         """Return the names of the people whom `auxiliary` shows."""
         codes, people = self.collection.codes
-        return {people[c] for c in codes[self._auxiliary(identities, allowed)].tolist()}
+        return {people[c] for c in codes[self._auxiliary(identities, pictures, allowed)].tolist()}
 
-    def _auxiliary(self, identities: int, allowed: Allowed) -> Ints:
+    def _auxiliary(self, identities: int, pictures: int, allowed: Allowed) -> Ints:
         rows = self.learnt_from[_shows_allowed(self.collection, self.learnt_from, allowed)]
-        return self._some(rows, identities, PER_PERSON, 1)
+        return self._some(rows, identities, pictures, 1)
 
     def people(self, pairs: int) -> set[str]:
         """Return the names of all people of whom pairs may be drawn."""

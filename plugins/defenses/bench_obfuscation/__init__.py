@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 from annotated_types import Interval
 from bench_blocks import permute_blocks, pixelated
 
-from bench import Defense, Protected, hookimpl
+from bench import ContractError, Defense, Protected, hookimpl
 
 if TYPE_CHECKING:
     import torch
@@ -89,10 +89,19 @@ class BlockPermutation(_Obfuscation):
     not_promised = "that the order cannot be learnt from many pictures; that parts of a face tell nobody apart"
 
     block: Annotated[int, Interval(ge=1, le=1000)] = 16
-    key: Annotated[int, Interval(ge=0, lt=2**63)] = 0
+    key: Annotated[int, Interval(ge=0, lt=2**32)] = 0
 
     def protect(self, images: torch.Tensor, ctx: Context) -> Protected:
-        """Permute the blocks of images ``(n, 3, h, w)``; each image in the same order."""
+        """Permute the blocks of images ``(n, 3, h, w)``; each image in the same order.
+
+        Raise `ContractError` for pictures with fewer than two whole blocks, which would be sent as they are.
+        """
+        height, width = images.shape[-2:]
+        if (height // self.block) * (width // self.block) < 2:
+            raise ContractError(
+                f"{ctx.plugin}: expected pictures with at least two whole blocks of {self.block} x {self.block} "
+                f"pixels, found {height} x {width}, which would be sent as they are; choose a smaller block"
+            )
         return Protected(images=permute_blocks(images, self.block, self.key))
 
 

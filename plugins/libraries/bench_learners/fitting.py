@@ -15,6 +15,7 @@ from bench import ContractError
 if TYPE_CHECKING:
     from bench import Context
 
+_USUAL = 0.03  # the root mean square of the weights of a usual convolution of 256 channels (He et al. 2015)
 CHECKS = 8  # How often the held-out people are looked at, unless the caller says otherwise.
 Statistics = Literal["learn", "keep"]
 
@@ -30,6 +31,7 @@ def fit(
     ctx: Context,
     every: int | None = None,
     statistics: Statistics = "learn",
+    in_proportion: bool = False,
 ) -> int:
     """Train ``network`` in place and return the number of steps after which it was best.
 
@@ -41,14 +43,19 @@ def fit(
     - ``patience``: the training ends early after so many calls of ``held_out`` in a row without a new best value
     - ``statistics``: whether layers with batch normalisation ``learn`` the mean and variance of their inputs, or
       ``keep`` those that they have, which is better for small sets of faces
+    - ``in_proportion``: small weights get a smaller rate, for networks that are already trained. A step of AdamW
+      changes each weight by about the rate, however small it is, and so overwrites networks that keep the scale of
+      their layers elsewhere. Each tensor has its own rate, in proportion to the root mean square of its weights
+      (Shazeer and Stern 2018, "Adafactor", section 8) up to that of a usual convolution
 
     The network ends in evaluation mode, with the weights that it had at the best value; 0 is returned if no training
     has helped. Only parameters that require gradients are trained. Raise `ContractError` if a loss or a value is not
     finite.
     """
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=rate)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=rate, total_steps=steps)
+    rates = [rate * (_share(parameter) if in_proportion else 1.0) for parameter in trained]
+    optimizer = torch.optim.AdamW([{"params": [p], "lr": r} for p, r in zip(trained, rates, strict=True)])
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=rates, total_steps=steps)
     every = every or math.ceil(steps / CHECKS)
     best = _Best(network, held_out, ctx, rate)
     for step in range(1, steps + 1):
@@ -65,6 +72,12 @@ def fit(
             break
     ctx.progress(steps, steps)
     return best.restore()
+
+
+def _share(weights: Tensor) -> float:
+    """Return which part of the rate a tensor of weights gets; all of it if they are 0, which tells nothing."""
+    size = float(weights.detach().square().mean().sqrt())
+    return min(1.0, size / _USUAL) if size else 1.0
 
 
 class _Best:

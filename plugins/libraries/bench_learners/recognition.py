@@ -13,7 +13,7 @@ from torch.nn.functional import normalize
 from bench import DataError
 from bench_learners.examples import batches, coin, faces_of, images_of, mirrored, parts, split
 from bench_learners.fitting import fit
-from bench_learners.losses import rank_error, towards
+from bench_learners.losses import rank_error, temperature_of, towards
 from bench_learners.parameters import AdaptationParameters
 from bench_learners.rearrangement import FACES, Rearrangement, find
 from bench_learners.weights import restored, state_of
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 Knows = Literal["originals", "people"]
 _MOST_HELD_OUT = 512  # faces at which the training looks for early stopping
 _MOST_COMPARED = 64  # faces on which rearrangements are compared
+_LOSS_SHARE = 1e-3  # of the loss beside the rank error where held-out people are looked at
 _CAREFUL_RATE = 3e-4  # of a recogniser that learns from few faces
 # A rearrangement must lower the rank error to this share of what it is without one, and by at least so much: a network
 # that recognises nearly everybody learns the rest better by itself.
@@ -35,11 +36,12 @@ _FRONT = "adapted.front."
 
 @dataclass(frozen=True, kw_only=True)
 class Lessons:
-    """What a recogniser learns: ``targets (n, d)`` of the uploads of ``n`` auxiliary faces, the rows to learn from, and
-    the held-out rows."""
+    """What a recogniser learns: ``targets (n, d)`` of the uploads of ``n`` auxiliary faces, the ``temperature`` at
+    which they are told apart, the rows to learn from, and the held-out rows."""
 
     examples: Examples
     targets: Tensor
+    temperature: float
     learning: NDArray[np.int64]
     held_out: NDArray[np.int64]
     plugin: str
@@ -66,6 +68,7 @@ def lessons(examples: Examples, knows: Knows, share: float, ctx: Context) -> Les
     return Lessons(
         examples=examples,
         targets=targets,
+        temperature=temperature_of(targets[rows], subjects[rows]),
         learning=rows[learning],
         held_out=rows[held_out][:_MOST_HELD_OUT],
         plugin=ctx.plugin,
@@ -102,7 +105,7 @@ def adapted_weights(params: AdaptationParameters, examples: Examples, knows: Kno
     steps after which it was best on held-out people."""
     known = lessons(examples, knows, params.held_out, ctx)
     network = Behind(rearrangement_of(known, ctx) if knows == "originals" else None, ctx.evaluated())
-    best = adapt(network, known, params, ctx)
+    best = adapt(network, known, params, ctx, in_proportion=True)
     return {**state_of(network, "adapted."), "steps": torch.tensor(float(best))}
 
 
@@ -153,8 +156,13 @@ def rearrangement_of(known: Lessons, ctx: Context) -> Rearrangement | None:
     return front if behind < min(_WORTH * without, without - _LEAST_GAIN) else None
 
 
-def adapt(network: Behind, known: Lessons, params: AdaptationParameters, ctx: Context) -> int:
-    """Train a network in place on uploads and return the number of steps after which it was best on held-out people."""
+def adapt(
+    network: Behind, known: Lessons, params: AdaptationParameters, ctx: Context, *, in_proportion: bool = False
+) -> int:
+    """Train a network in place on uploads and return the number of steps after which it was best on held-out people.
+
+    ``in_proportion``: every weight was trained before (see `fit`).
+    """
     generator = ctx.generator()
     rows = batches(known.learning, params.batch, generator)
     held_out, wanted = known.uploads(known.held_out), known.targets[known.held_out]
@@ -163,19 +171,28 @@ def adapt(network: Behind, known: Lessons, params: AdaptationParameters, ctx: Co
         chosen = next(rows)
         # A mirrored upload would have its blocks in another order.
         images = mirrored(network.prepared(known.uploads(chosen)), coin(len(chosen), generator))
-        return towards(network.network(images), known.targets[chosen])
+        return towards(network.network(images), known.targets[chosen], known.temperature)
 
     few = len(known.learning) < params.few
     return fit(
         network,
         loss,
-        lambda: float(towards(embeddings(network, held_out), wanted)),
+        lambda: _error(embeddings(network, held_out), wanted, known.temperature),
         steps=params.steps,
         rate=min(params.rate, _CAREFUL_RATE) if few else params.rate,
         patience=params.patience,
         ctx=ctx,
         statistics="keep" if few else params.statistics,
+        in_proportion=in_proportion,
     )
+
+
+def _error(found: Tensor, wanted: Tensor, temperature: float) -> float:
+    """Return how badly held-out uploads are recognised: by ranks, and where these hardly differ by the loss.
+
+    From few faces a network soon learns to be too sure, so that the loss rises while ranks still improve.
+    """
+    return rank_error(found, wanted) + _LOSS_SHARE * float(towards(found, wanted, temperature))
 
 
 def embeddings(network: nn.Module, images: Tensor) -> Tensor:

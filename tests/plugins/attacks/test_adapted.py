@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 from typing import Any
@@ -124,10 +125,20 @@ def test_a_layer_must_help_the_network_on_held_out_people(
     """It halves the rank error and lowers it by .05, or it is left out."""
     from bench_learners import recognition
 
-    errors = iter([without, behind])
+    errors = itertools.chain([without, behind], itertools.repeat(0.0))  # the last ones while it learns
     monkeypatch.setattr(recognition, "rank_error", lambda found, wanted: next(errors))
     state = learnt(small(steps=1), Pictures(people=20, protect=shuffled_blocks))
     assert any(name.startswith("adapted.front.") for name in state) == used
+
+
+def test_held_out_people_count_by_ranks_and_then_by_the_loss() -> None:
+    from bench_learners.recognition import _error
+
+    wanted = torch.eye(2)
+    sure, unsure = torch.tensor([[9.0, 1], [1, 9]]), torch.tensor([[3.0, 2], [2, 3]])
+    wrong = torch.tensor([[1.0, 0.9], [0.9, 0.8]])  # The second one is nearer to the first target.
+    assert _error(sure, wanted, 0.05) < _error(unsure, wanted, 0.05) < _error(wrong, wanted, 1.0)
+    assert _error(wanted, wanted, 1.0) < _error(wrong, wanted, 0.05)
 
 
 def test_faces_are_mirrored_after_their_blocks_are_in_order() -> None:

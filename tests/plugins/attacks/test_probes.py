@@ -13,6 +13,7 @@ import torch
 from bench_attributes.network import build
 from bench_probes import AttributeProbe, AttributesAdapted, bench_attacks
 from bench_probes.labels import targets
+from bench_probes.regression import fit_probe, read_probe
 from learner_examples import Pictures, Recogniser, grey, other_colours, recogniser_context
 from safetensors.torch import save_file
 from torch import Tensor
@@ -165,6 +166,42 @@ def test_faces_whose_label_is_unknown_are_not_learnt_from() -> None:
     state = learnt(probe(), examples)
     assert state["probe.weight"].shape == (24, 2)
     assert all(bool(torch.isfinite(value).all()) for value in state.values())
+
+
+def test_a_probe_has_a_class_that_nobody_has() -> None:
+    attack = probe(names=(*NAMES, "hot"))
+    state, others = learnt(attack, Described(people=120)), Described(people=20, each=1, seed=4)
+    ctx = context(attack, state)
+    ctx.upload = Received(images=others.sent)
+    found = estimate_checked(attack, others.sent, ctx)["tone"]
+    assert found.shape == (20, 3)
+    assert found[:, 2].max() < 0.01
+
+
+# ---- regression ------------------------------------------------------------------------------------------------------
+
+
+def test_a_regression_has_all_classes_and_its_penalty_suits_held_out_people() -> None:
+    """A class that nobody has gets nothing; where nobody is held out, the largest penalty holds."""
+    x = torch.randn(400, 5, generator=torch.Generator().manual_seed(2))
+    labels = (x[:, 0] > 0).long()
+    labels[::7] = -1
+    learning, held_out = np.arange(300), np.arange(300, 400)
+    state = fit_probe(x, labels, 3, learning, held_out)
+    found, known = read_probe(x, state, 3), labels >= 0
+    assert (found.argmax(1) == labels)[known].float().mean() > 0.95
+    assert found[:, 2].max() < 0.01
+    only = fit_probe(x, labels, 3, learning, held_out[:0])
+    assert only["probe.weight"].norm() < state["probe.weight"].norm() / 10
+
+
+def test_a_regression_finds_a_linear_map_to_numbers() -> None:
+    x = torch.randn(400, 5, generator=torch.Generator().manual_seed(2))
+    numbers = 2 * x[:, 0] + 7
+    numbers[::7] = torch.nan
+    state = fit_probe(x, numbers, 0, np.arange(300), np.arange(300, 400))
+    found = read_probe(torch.tensor([[0.0] * 5, [1.0] * 5, [-9.0] * 5]), state, 0)
+    assert torch.allclose(found, torch.tensor([7.0, 9.0, 0.0]), atol=0.02)  # Numbers are not negative.
 
 
 # ---- labels ----------------------------------------------------------------------------------------------------------

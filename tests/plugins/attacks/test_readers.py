@@ -19,7 +19,6 @@ from bench_readers import (
     bench_attacks,
 )
 from bench_readers.linear import ridge
-from bench_readers.probing import regression
 from bench_readers.reading import LONGEST, Reading, features, packed, shapes_of
 from bench_readers.recognising import ReadingRecogniser
 from learner_examples import SIDE, Pictures, Recogniser, cosines, recogniser_context
@@ -357,20 +356,14 @@ def test_the_probe_reads_a_number() -> None:
     assert np.abs(found - others.attributes["age"]).mean() < 9  # A constant is 10 years wrong.
 
 
-def test_a_regression_has_all_classes_and_its_penalty_suits_held_out_people() -> None:
-    """A class that nobody has gets nothing; where nobody is held out, the largest penalty holds."""
-    x = torch.randn(400, 5, generator=torch.Generator().manual_seed(2))
-    labels = (x[:, 0] > 0).long()
-    learning, held_out = np.arange(300), np.arange(300, 400)
-    layer = regression(x, labels, learning, held_out, 3)
-    found = layer(x).softmax(1)
-    assert (found.argmax(1) == labels).float().mean() > 0.95
+def test_the_probe_has_a_class_that_nobody_has() -> None:
+    attack = RepresentationProbe(attribute="tone", names=(*NAMES, "hot"))
+    state, others = state_of(attack, Sent(vectors, people=120)), Sent(vectors, people=20, seed=4)
+    ctx = context(attack, state, 40)
+    ctx.upload = others.all
+    found = estimate_checked(attack, None, ctx, n=40)["tone"]
+    assert found.shape == (40, 3)
     assert found[:, 2].max() < 0.01
-    only = regression(x, labels, learning, held_out[:0], 3)
-    assert only.weight.norm() < layer.weight.norm() / 10
-    slope = regression(x, 2 * x[:, :1] + 7, learning, held_out, 0)
-    assert torch.allclose(slope.weight, torch.tensor([[2.0, 0, 0, 0, 0]]), atol=0.01)
-    assert slope.bias.item() == pytest.approx(7, abs=0.01)
 
 
 @pytest.mark.parametrize("attack", [RepresentationDecoder(**DECODER), RepresentationRecogniser(**RECOGNISER)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,9 @@ def test_attackers_learn_from_people_in_no_pair(tmp_path: Path) -> None:
     assert all(str(name).startswith("Other_") for name in faces.sample_ids)
     few = Lfw(path=dataset.path, auxiliary_identities=10).auxiliary(CTX)
     assert len(np.unique(few.subjects)) == 10
+    once = Lfw(path=dataset.path, auxiliary_pictures=1).auxiliary(CTX)
+    assert set(once.sample_ids.tolist()) < set(faces.sample_ids.tolist())
+    assert np.unique(once.subjects, return_counts=True)[1].tolist() == [1] * 25
 
 
 @pytest.mark.parametrize("kind", ["lfw", "bin"])
@@ -284,6 +288,16 @@ def test_people_are_divided(tmp_path: Path) -> None:
         folds.setdefault(subject, set()).add(fold)
     assert all(len(f) == 1 for f in folds.values())
     assert len(set(pairs.fold.tolist())) == 10
+
+
+@pytest.mark.parametrize("pictures", [1, 2, 3, 4, 9])
+def test_attackers_learn_from_as_many_pictures_of_each_person_as_allowed(tmp_path: Path, pictures: int) -> None:
+    dataset = folder(tmp_path, auxiliary_pictures=pictures)
+    learnt = dataset.auxiliary(CTX)
+    count = Counter(str(i).split("/")[0] for i in learnt.sample_ids)
+    assert count == {name: min(pictures, 1 + int(name[1:]) % 4) for name in count}
+    assert set(dataset.auxiliary_people(lambda name: True)) == set(count)
+    assert names(learnt) == names(folder(tmp_path).auxiliary(CTX))
 
 
 def test_drawn_pairs_are_a_prefix_too_and_follow_the_seed(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import torch
 from bench_learners.examples import batches, coin, images_of, mirrored, split
 from bench_learners.fitting import fit
 from bench_learners.heads import Head, Trunk
-from bench_learners.losses import rank_error, towards
+from bench_learners.losses import TEMPERATURE, rank_error, temperature_of, towards
 from bench_learners.weights import restored, state_of
 from torch import Tensor, nn
 
@@ -96,6 +96,14 @@ def test_the_loss_is_that_of_cosine_and_contrast() -> None:
     found, wanted = torch.tensor([[2.0, 0.0], [0.0, 3.0]]), torch.tensor([[1.0, 0.0], [1.0, 0.0]])
     # The cosines are 1, 1 and 0, 0: half of 1 - cosine is lost, and nothing tells the targets apart.
     assert towards(found, wanted).item() == pytest.approx(0.5 + np.log(2))
+
+
+def test_the_temperature_follows_the_cosines_between_people() -> None:
+    people = np.array([4, 4, 9, 9])
+    assert temperature_of(torch.tensor([[1.0, 0], [1, 0], [0, 5], [0, 1]]), people) == pytest.approx(TEMPERATURE)
+    near = torch.tensor([[2.0, 0], [3, 0], [3, 4], [3, 4]])  # The cosine between the people is .6.
+    assert temperature_of(near, people) == pytest.approx(0.4 * TEMPERATURE)
+    assert temperature_of(torch.ones(4, 2), people) == pytest.approx(0.01 * TEMPERATURE)
 
 
 def test_the_rank_error_is_the_share_of_nearer_targets() -> None:
@@ -191,6 +199,28 @@ def test_the_best_statistics_are_kept_with_the_best_weights() -> None:
         ctx=context(),
     )
     assert torch.equal(network.state_dict()["0.running_mean"], torch.zeros(2))
+
+
+@pytest.mark.parametrize("in_proportion", [False, True])
+def test_small_weights_get_a_rate_in_proportion(in_proportion: bool) -> None:
+    """A step of AdamW changes each weight by about the rate, whatever its gradient."""
+    network = nn.ParameterDict({name: torch.full((3,), size) for name, size in (("usual", 0.2), ("small", 0.006))})
+    network["zero"] = nn.Parameter(torch.zeros(3))
+    before = {name: parameter.detach().clone() for name, parameter in network.items()}
+    values = iter(range(20, 0, -1))
+    fit(
+        network,
+        lambda _: sum(parameter.sum() for parameter in network.values()),
+        lambda: next(values),
+        steps=10,
+        rate=1e-3,
+        patience=1,
+        ctx=context(),
+        in_proportion=in_proportion,
+    )
+    moved = {name: float((before[name] - parameter.detach()).mean()) for name, parameter in network.items()}
+    assert moved["zero"] == pytest.approx(moved["usual"], rel=0.01)
+    assert moved["small"] == pytest.approx(moved["usual"] * (0.2 if in_proportion else 1), rel=0.01)
 
 
 def test_frozen_parameters_stay() -> None:
