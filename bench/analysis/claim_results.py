@@ -384,6 +384,8 @@ def margin(verdict: ClaimVerdict) -> str:
 
 def tally(verdicts: Sequence[ClaimVerdict]) -> str:
     """Return the summary line: the number of claims of each outcome."""
+    if not verdicts:
+        return "the suite makes no claims"
     counts = {o: sum(v.outcome == o for v in verdicts) for o in OUTCOMES}
     words = f"{counts['holds']} hold, {counts['does not hold']} do not hold, {counts['not measured']} not measured"
     return f"{plural(len(verdicts), 'claim')}: {words}"

@@ -178,7 +178,7 @@ def runs_show(run: str, as_json: bool, out: Path) -> None:
 
 
 @runs.command("rm")
-@click.argument("names", nargs=-1, required=True, metavar="RUN...", shell_complete=completion.runs)
+@click.argument("names", nargs=-1, required=True, metavar="RUN...", shell_complete=completion.own_runs)
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @options.out
 def runs_rm(names: tuple[str, ...], yes: bool, out: Path) -> None:

@@ -57,7 +57,7 @@ def defenses(ctx: click.Context, param: click.Parameter, incomplete: str) -> lis
     return _starting_with(incomplete, [CompletionItem(f"{before},{name}=", help="parameter") for name in parameters])
 
 
-def runs(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+def own_runs(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Offer the runs of the output folder: the name of each suite (for its latest run), and every run folder."""
     from bench.core.errors import StorageError
     from bench.store.run_folders import run_folders
@@ -71,6 +71,15 @@ def runs(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Co
     found = [CompletionItem(name, help="latest run") for name in suites]
     found += [CompletionItem(str(folder), help="run") for folder in folders]
     return _starting_with(incomplete, found)
+
+
+def runs(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Offer what a command that only reads takes: the runs of the output folder, and the versions of suites that have a
+    reference run."""
+    from bench.store.reference import reference_versions
+
+    versions = [CompletionItem(version, help="reference run") for version in reference_versions()]
+    return [*own_runs(ctx, param, incomplete), *_starting_with(incomplete, versions)]
 
 
 def cells(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:

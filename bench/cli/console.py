@@ -374,7 +374,7 @@ def show_claims(verdicts: Sequence[ClaimVerdict], fmt: str, *, synthetic: bool) 
         return
     if fmt == "md":
         say_lines(as_markdown(verdicts))
-    else:
+    elif verdicts:
         table = table_of(*COLUMNS, padding=(0, 1, 1, 0))
         for row, verdict in zip(verdict_rows(verdicts), verdicts, strict=True):
             table.add_row(*row, style="red" if verdict.outcome == "does not hold" else None)

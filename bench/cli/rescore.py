@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @click.command(epilog=exit_codes("a cell failed"))
-@click.argument("run", shell_complete=completion.runs)
+@click.argument("run", shell_complete=completion.own_runs)
 @click.option("--fmr", type=float, metavar="RATE", help="Calibrate thresholds at this false match rate.")
 @click.option("--kappa", type=float, metavar="COSINE", help="Use this fixed threshold beside the calibrated one.")
 @click.option(

@@ -57,7 +57,7 @@ _SET_BY_RECORD = {
     "--replay",
     "replayed",
     metavar="RUN",
-    shell_complete=completion.runs,
+    shell_complete=completion.own_runs,
     help="Instead of SUITE: make RUN again from its record alone, and compare the rows byte by byte.",
 )
 @click.option("--fresh", is_flag=True, help="Compute everything again, also what is cached.")

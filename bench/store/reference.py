@@ -33,8 +33,7 @@ def find_reference(version: str | None) -> RunResults | None:
     """
     if not version:
         return None
-    own = [Path(text).expanduser() for text in os.environ.get(FOLDERS, "").split(os.pathsep) if text]
-    for folder in (*own, _PACKAGE):
+    for folder in _folders():
         found = child(folder, version)
         if os.path.lexists(found):
             _require_run(found, version)
@@ -44,6 +43,11 @@ def find_reference(version: str | None) -> RunResults | None:
             _require_reference(results.run, version, found)
             return results
     return None
+
+
+def reference_versions() -> list[str]:
+    """Return the versions of suites that have a reference run, in the order of their names. Nothing is read."""
+    return sorted({record.parent.name for folder in _folders() for record in folder.glob(f"*/{RECORD}")})
 
 
 def is_reference(results: RunResults) -> bool:
@@ -62,6 +66,12 @@ def find_run_to_read(run: str, results: Path) -> Path:
         if reference is None:
             raise
         return reference.folder
+
+
+def _folders() -> list[Path]:
+    """Return the folders in which reference runs may lie, in the order in which they are searched."""
+    own = [Path(text).expanduser() for text in os.environ.get(FOLDERS, "").split(os.pathsep) if text]
+    return [*own, _PACKAGE]
 
 
 def _require_run(folder: Path, version: str) -> None:

@@ -50,18 +50,31 @@ def test_components() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [["report"], ["status"], ["export"], ["claims"], ["explain"], ["runs", "show"], ["runs", "rm"]]
+    "command", [["report"], ["status"], ["export"], ["claims"], ["explain"], ["diff"], ["bundle"], ["runs", "show"]]
 )
 def test_runs(command: list[str], results: Path) -> None:
     folders = ["results/mine/20260101-000000-aa", "results/mine/20260202-000000-bb", "results/other/20260101-000000-cc"]
-    assert offered(*command, "") == ["mine", "other", *folders]
+    assert offered(*command, "") == ["mine", "other", *folders, "standard-1"]
     assert offered(*command, "m") == ["mine"]
     assert offered(*command, "results/mine/20260202") == [folders[1]]
 
 
+@pytest.mark.parametrize("command", [["runs", "rm"], ["rescore"], ["run", "--replay"]])
+def test_a_command_that_needs_a_run_of_ones_own_offers_no_reference_run(command: list[str], results: Path) -> None:
+    assert offered(*command, "m") == ["mine"]
+    assert offered(*command, "standard") == []
+
+
+def test_reference_runs_of_other_folders(results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "theirs" / "faces-2").mkdir(parents=True)
+    (tmp_path / "theirs" / "faces-2" / "run.json").touch()
+    monkeypatch.setenv("BENCH_REFERENCE", str(tmp_path / "theirs"))
+    assert offered("report", "faces") == ["faces-2"]
+
+
 def test_runs_of_another_output_folder(results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path.parent)
-    assert offered("report", "") == []
+    assert offered("report", "m") == []
     assert offered("report", "--out", str(tmp_path), "m") == ["mine"]
     assert offered("run", "--out", str(tmp_path), "--replay", "o") == ["other"]
 

@@ -215,7 +215,7 @@ def _of_source(source: Source) -> Facts:
     kinds = {
         "run": "a run folder of whoever made this site",
         "reference": "the reference run, which comes with bench",
-        "bundle": "a bundle of others",
+        "bundle": "a bundle, by whoever made it",
     }
     found = [("From", kinds[source.kind])]
     if source.kind == "bundle":
