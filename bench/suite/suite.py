@@ -111,13 +111,17 @@ class Suite:
 
 @dataclass(frozen=True, kw_only=True)
 class SuiteSource:
-    """The checked tables of a suite, with nothing resolved; the other fields are those of `Suite`."""
+    """The checked tables of a suite, with nothing resolved; the other fields are those of `Suite`.
+
+    ``place`` makes the place in an error message that of ``[defaults]``, where the value comes from there.
+    """
 
     path: Path
     tables: SuiteFile
     raw: Mapping[str, Any]
     sha256: str
     added: tuple[str, ...] = ()
+    place: Callable[[str], str] = str
 
 
 # ---- from a file or a record to tables -------------------------------------------------------------------------------
@@ -178,7 +182,7 @@ def read(
         raise SuiteError("\n".join(f"{path}: {line}" for line in lines)) from None
     except SuiteError as error:
         raise SuiteError(f"{path}: {inherited(str(error))}") from None
-    return SuiteSource(path=path, tables=tables, raw=raw, sha256=file_sha256(path), added=added)
+    return SuiteSource(path=path, tables=tables, raw=raw, sha256=file_sha256(path), added=added, place=inherited)
 
 
 def _apply(raw: dict[str, Any], overrides: Sequence[str], path: Path) -> Callable[[str], str]:
@@ -314,7 +318,7 @@ def resolve(source: SuiteSource, registry: Registry, pairs: int | None = None, *
         experiments = [_experiment(e, resolver, path.parent, pairs) for e in expanded]
         _check_one_meaning(experiments)
     except BenchError as error:
-        raise type(error)(f"{path}: {error}") from None
+        raise type(error)(f"{path}: {source.place(str(error))}") from None
     return assemble(source, experiments)
 
 

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from bench.core.errors import SuiteError
+from bench.core.errors import BenchError, SuiteError
+from bench.registry.discovery import discover
 from bench.suite.bundled import published
-from bench.suite.suite import read
+from bench.suite.suite import load, read
 
 HEAD = '[suite]\nname = "mine"\nquestions_of = "standard"\n'
 
@@ -128,3 +129,9 @@ def test_a_change_of_the_questions_marks_the_version(tmp_path: Path) -> None:
 def test_what_is_wrong_is_named(tmp_path: Path, text: str, named: str) -> None:
     with pytest.raises(SuiteError, match=named):
         read(write(tmp_path, text))
+
+
+def test_what_is_wrong_with_a_parameter_is_named_where_it_was_written(tmp_path: Path) -> None:
+    path = write(tmp_path, HEAD + '[defaults]\ndefenses = [{ plugin = "noise", label = "n", sigmaa = 3 }]\n')
+    with pytest.raises(BenchError, match=r"defaults\.defenses\[0\]\.sigmaa: unknown parameter"):
+        load(path, discover())
