@@ -110,7 +110,7 @@ def recogniser_weights(params: AdaptationParameters, examples: Examples, ctx: Co
         pairs = ((_read(network, x), known.targets[chosen]) for x, chosen in ((sample, rows), (looked_at, others)))
         vectors.learn(*pairs)
         vectors.layer.requires_grad_(False)
-    best = adapt(network, known, params, ctx)
+    best = adapt(network, known, params, ctx, in_proportion=network.picture is not None)
     found = {"steps": torch.tensor(float(best)), "size": torch.tensor(float(size))}
     return {**state_of(network, "recogniser."), **found}
 

@@ -331,10 +331,11 @@ class Division:
         return {people[c] for c in np.unique(codes[self.scored]).tolist()}
 
     def _some(self, rows: Ints, identities: int, each: int, least: int) -> Ints:
+        """Return up to ``each`` rows of some people with at least ``least``; who they are does not depend on ``each``."""
         codes = self.collection.codes[0][rows]
         people, counts = np.unique(codes, return_counts=True)
         able = people[counts >= least]
-        chosen = np.random.default_rng([self.seed, each]).permutation(able)[:identities]
+        chosen = np.random.default_rng([self.seed, least]).permutation(able)[:identities]
         return np.concatenate([rows[:0], *(rows[codes == person][:each] for person in np.sort(chosen))])
 
     def folds(self) -> list[Fold]:

@@ -3,42 +3,46 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
-from bench_learners.examples import batches, coin, mirrored, parts, split
-from bench_learners.fitting import fit
-from bench_learners.losses import towards
+from bench_learners.examples import parts, split
+from bench_learners.losses import temperature_of
+from bench_learners.recognition import Behind, Lessons, adapt, clean_embeddings
 from bench_learners.weights import restored, state_of
 from torch import Tensor, nn
 
+from bench import Faces
 from bench_pmt_adapted.descent import Judge, protected
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from bench import Context, Faces
+    from bench import Context, Examples
     from bench_pmt_adapted.parameters import AdaptedParameters
 
-_HELD_OUT, _PATIENCE = 0.15, 4  # the share of people for early stopping, and trials without a better value
+    Rows = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 
 def trained(faces: Faces, params: AdaptedParameters, ctx: Context) -> dict[str, Tensor]:
     """Return the weights of the judges of all rounds, each name after that of its judge."""
-    rows = np.sort(torch.randperm(len(faces.images), generator=ctx.generator())[: params.faces].numpy())
-    clean = torch.from_numpy(np.array(faces.images[rows])).to(ctx.device).float() / 255
-    learning, held_out = split(np.asarray(faces.subjects)[rows], _HELD_OUT, ctx.generator())
-    ids = [str(faces.sample_ids[row]) for row in rows]
+    chosen = np.sort(torch.randperm(len(faces.images), generator=ctx.generator())[: params.faces].numpy())
+    some = Faces(
+        images=np.array(faces.images[chosen]), subjects=faces.subjects[chosen], sample_ids=faces.sample_ids[chosen]
+    )
+    clean = torch.from_numpy(some.images).to(ctx.device).float() / 255
+    rows = split(some.subjects, params.adaptation().held_out, ctx.generator())
+    ids = [str(name) for name in some.sample_ids]
     judges: list[Judge] = []
     state: dict[str, Tensor] = {}
     for number in range(params.rounds):
-        made = [_protected(clean, part, ids, number, params, judges, ctx) for part in parts(np.arange(len(rows)))]
-        uploads = torch.cat(made)
+        made = [_protected(clean, part, ids, number, params, judges, ctx) for part in parts(np.arange(len(ids)))]
+        pictures = torch.cat(made)
         fresh = []
         for label in ctx.surrogates:
-            adapted = adapted_copy(ctx.surrogate(label), clean, uploads, learning, held_out, params, ctx)
+            adapted = adapted_copy(label, some, pictures, rows, params, ctx)
             state |= state_of(adapted, _name(number, label))
             fresh.append(Judge(ctx.surrogate(label), _frozen(adapted)))
         judges += fresh
@@ -87,33 +91,34 @@ def _protected(
     return (images * 255).round() / 255
 
 
+@dataclass(frozen=True, kw_only=True)
+class Shown(Lessons):
+    """Lessons whose uploads are at hand: ``pictures (n, 3, h, w)``."""
+
+    pictures: Tensor
+
+    def uploads(self, rows: NDArray[np.int64]) -> Tensor:
+        """Return the uploaded images of some faces."""
+        return self.pictures[rows]
+
+
 def adapted_copy(
-    network: Any,
-    clean: Tensor,
-    uploads: Tensor,
-    learning: NDArray[np.int64],
-    held_out: NDArray[np.int64],
-    params: AdaptedParameters,
-    ctx: Context,
-) -> Any:
-    """Return a copy of a network that gives ``uploads (n, 3, h, w)`` the embeddings of the ``clean`` pictures."""
-    with torch.no_grad():
-        wanted = torch.cat([network(clean[part]) for part in parts(np.arange(len(clean)))])
-    judge = _copied(network).requires_grad_(True)
-    generator = ctx.generator()
-    rows = batches(learning, params.batch, generator)
-
-    def loss(step: int) -> Tensor:
-        chosen = next(rows)
-        return towards(judge(mirrored(uploads[chosen], coin(len(chosen), generator))), wanted[chosen])
-
-    def error() -> float:
-        found = torch.cat([judge(uploads[part]) for part in parts(held_out)])
-        return float(towards(found, wanted[held_out]))
-
-    quiet = replace(ctx, on_progress=None)
-    fit(
-        judge, loss, error, steps=params.judge_steps, rate=params.judge_rate, patience=_PATIENCE, ctx=quiet,
-        statistics="keep",
-    )  # fmt: skip
-    return judge
+    label: str, faces: Faces, pictures: Tensor, rows: Rows, params: AdaptedParameters, ctx: Context
+) -> nn.Module:
+    """Return a copy of a surrogate that gives ``pictures (n, 3, h, w)`` the embeddings of the clean ``faces``, as
+    `bench_learners.recognition.adapt` trains it. ``rows``: those to learn from, and those of held-out people."""
+    examples = cast("Examples", faces)  # Nothing but its pictures is read.
+    targets = clean_embeddings(ctx.surrogate(label), examples, ctx)
+    learning, held_out = rows
+    lessons = Shown(
+        examples=examples,
+        targets=targets,
+        temperature=temperature_of(targets, faces.subjects),
+        learning=learning,
+        held_out=held_out,
+        plugin=ctx.plugin,
+        pictures=pictures,
+    )
+    judge = Behind(None, _copied(ctx.surrogate(label)).requires_grad_(True))
+    adapt(judge, lessons, params.adaptation(), replace(ctx, on_progress=None), in_proportion=True)
+    return judge.network

@@ -141,6 +141,18 @@ def test_held_out_people_count_by_ranks_and_then_by_the_loss() -> None:
     assert _error(wanted, wanted, 1.0) < _error(wrong, wanted, 0.05)
 
 
+def test_better_ranks_count_more_than_a_smaller_loss() -> None:
+    from bench_learners.losses import towards
+    from bench_learners.recognition import _error
+
+    wanted = torch.eye(4)
+    hardly_right = torch.ones(4, 4) + 0.01 * wanted
+    one_wrong = torch.eye(4)
+    one_wrong[0, 1] = 1.01
+    assert towards(one_wrong, wanted, 0.2) < towards(hardly_right, wanted, 0.2)
+    assert _error(one_wrong, wanted, 0.2) > _error(hardly_right, wanted, 0.2)
+
+
 def test_faces_are_mirrored_after_their_blocks_are_in_order() -> None:
     """A mirrored upload would have its blocks in another order, and the network would learn from no face."""
     seen: list[torch.Tensor] = []

@@ -292,12 +292,13 @@ def test_people_are_divided(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("pictures", [1, 2, 3, 4, 9])
 def test_attackers_learn_from_as_many_pictures_of_each_person_as_allowed(tmp_path: Path, pictures: int) -> None:
-    dataset = folder(tmp_path, auxiliary_pictures=pictures)
+    dataset = folder(tmp_path, auxiliary_pictures=pictures, auxiliary_identities=7)
     learnt = dataset.auxiliary(CTX)
     count = Counter(str(i).split("/")[0] for i in learnt.sample_ids)
     assert count == {name: min(pictures, 1 + int(name[1:]) % 4) for name in count}
     assert set(dataset.auxiliary_people(lambda name: True)) == set(count)
-    assert names(learnt) == names(folder(tmp_path).auxiliary(CTX))
+    assert len(count) == 7
+    assert names(learnt) == names(folder(tmp_path, auxiliary_identities=7).auxiliary(CTX))
 
 
 def test_drawn_pairs_are_a_prefix_too_and_follow_the_seed(tmp_path: Path) -> None:
