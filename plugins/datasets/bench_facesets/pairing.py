@@ -331,7 +331,7 @@ class Division:
         return {people[c] for c in np.unique(codes[self.scored]).tolist()}
 
     def _some(self, rows: Ints, identities: int, each: int, least: int) -> Ints:
-        """Return up to ``each`` rows of some people with at least ``least``; who they are does not depend on ``each``."""
+        """Return up to ``each`` rows of some people with at least ``least``; ``each`` does not decide who these are."""
         codes = self.collection.codes[0][rows]
         people, counts = np.unique(codes, return_counts=True)
         able = people[counts >= least]
