@@ -133,7 +133,7 @@ def test_the_interval_of_a_worst_case_is_that_of_the_maximum_for_controls_and_ol
     (ranked,), (older,) = goal.ranked, goal.unranked
     for one in (control, older, ranked):
         assert one.entry.leakage.interval == "drawn", one.name
-        assert one.entry.leakage.note == "the worst of 3 attacks, chosen again in each draw"
+        assert one.entry.leakage.note == "the worst of 3 attacks that match or link faces, chosen again in each draw"
         single = one.entry.attacks[0].measurement
         assert one.entry.leakage.value == single.value
         assert one.entry.leakage.low is not None

@@ -184,7 +184,7 @@ def _with_interval(entry: AssessedDefense, drawn: BootstrapDraws, i: int) -> Ass
         return replace(entry, worst_share=share)
     value = entry.leakage.value or 0.0
     several = plural(len({a.attacker for a in entry.on_faces}), "attack")
-    note = f"the worst of {several}, chosen again in each draw"
+    note = f"the worst of {several} that match or link faces, chosen again in each draw"
     leakage = replace(entry.leakage, low=min(found[0], value), high=max(found[1], value), interval="drawn", note=note)
     return replace(entry, leakage=leakage, worst_share=share)
 
