@@ -146,7 +146,7 @@ class RepresentationRecogniser(AdaptationParameters, Attack):
 
 @dataclass(frozen=True, kw_only=True)
 class RepresentationLinked(Linked):
-    """The cosine of two representations: of all their numbers, or of what `representation-recogniser` makes of them.
+    """The cosine of two representations: the mean over tensors, or of what `representation-recogniser` makes of them.
 
     ``learns``: ``nothing``, or ``pairs`` of representations and originals; the other parameters are then those of
     `representation-recogniser`, and otherwise mean nothing.
@@ -176,9 +176,9 @@ class RepresentationLinked(Linked):
     def embed(self, received: Received, ctx: Context) -> torch.Tensor:
         """Return what `link` compares: all numbers ``(n, d)``, or learnt embeddings."""
         if self.learns == "nothing":
-            from bench_readers.reading import packed
+            from bench_readers.reading import directions
 
-            return packed(received, ctx.plugin)
+            return directions(received, ctx.plugin)
         from bench_readers.recognising import recogniser_embeddings
 
         return recogniser_embeddings(received, ctx)

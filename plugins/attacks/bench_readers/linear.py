@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from bench_readers.reading import Reading
 
 _RIDGES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # Shares of the mean variance; held-out people decide between them.
-_MANY = 64  # Maps with fewer channels are read together with their neighbours.
+_MANY = 64  # Positions of which a client sends fewer channels are read together with their neighbours.
 _MOST_NUMBERS = 2**25  # of the positions of maps that a regression is fitted to
+_LEAST_READ = 0.01  # of the variance of pixels
 _COARSE = 28  # The side of the picture that a vector is turned into.
 
 Pairs = tuple[Tensor, Tensor]  # inputs and what is wanted of them
@@ -45,7 +46,7 @@ class MapPicture(nn.Module):
         super().__init__()
         self.size = size
         self.times = max(1, *(math.ceil(wanted / there) for wanted, there in zip(size, reading.side, strict=True)))
-        self.kernel = 1 if reading.channels >= _MANY else 3
+        self.kernel = 1 if reading.sent >= _MANY else 3
         self.layer = nn.Conv2d(reading.channels, 3 * self.times**2, self.kernel, padding=self.kernel // 2)
 
     def forward(self, vectors: Tensor, maps: Tensor) -> Tensor:
@@ -56,6 +57,23 @@ class MapPicture(nn.Module):
         """Take the weights that suit pairs of packed representations and faces ``(n, 3, *size)`` best."""
         weights, bias = ridge(*(self._positions(reading, *pairs) for pairs in (known, others)))
         _set(self.layer, weights.view_as(self.layer.weight), bias)
+
+    def stretch(self, reading: Reading, known: Pairs, others: Pairs) -> None:
+        """Give what differs between pictures the contrast that it has in faces ``(n, 3, *size)``; the mean stays.
+
+        The best estimate of what little is sent hardly differs from the mean, and a network sees it better with
+        contrast. Nothing is done if of ``others`` nothing is read.
+        """
+        assert self.layer.bias is not None
+        weights, bias = self.layer.weight.detach().flatten(1), self.layer.bias.detach()
+        x, wanted = self._positions(reading, *others)
+        error = (x @ weights.T + bias - wanted).square().mean() / wanted.var(dim=0).mean()
+        if error > 1 - _LEAST_READ:
+            return
+        x, wanted = self._positions(reading, *known)
+        made = x @ weights.T
+        gain = (wanted.var(dim=0).mean() / made.var(dim=0).mean()).sqrt()
+        _set(self.layer, gain * self.layer.weight, bias + (1 - gain) * made.mean(dim=0))
 
     def _positions(self, reading: Reading, x: Tensor, faces: Tensor) -> Pairs:
         """Return as many positions as fit with what belongs to them: ``(n, d)`` and the pixels ``(n, m)``."""

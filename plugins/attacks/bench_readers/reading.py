@@ -24,6 +24,14 @@ _MOST_NUMBERS = 2**26  # that are held at once
 Shapes = Mapping[str, tuple[int, ...]]
 
 
+def directions(received: Received, who: str) -> Tensor:
+    """Return a representation as one tensor ``(n, d)``, whose cosine is the mean of those of its tensors. A single
+    number, which has no direction, does not count beside others."""
+    tensors = [values.reshape(len(values), -1) for values in tensors_of(received, who).values()]
+    several = [F.normalize(values, dim=1) for values in tensors if values.shape[1] > 1]
+    return torch.cat(several or tensors, dim=1)
+
+
 def tensors_of(received: Received, who: str) -> dict[str, Tensor]:
     """Return the tensors of a representation in the order of their names, as floats.
 
@@ -61,7 +69,8 @@ class Reading(nn.Module):
 
     A tensor ``(n, c, h, w)`` is maps, enlarged to the largest ones if there are several; any other is a vector. If the
     client says with a number which maps it sends, such as one of a few subsets of channels, maps are put in the places
-    of that number, and 0 in those of the others: that number is one of ``choices``. Without choices, or without maps,
+    of that number, and 0 in those of the others: that number is one of ``choices``, each of which has maps of its own
+    scale. Without choices, or without maps,
     every number is part of the vector. A long vector is projected by feature hashing (Weinberger et al., "Feature
     hashing for large scale multitask learning", 2009), which keeps angles on average.
     """
@@ -76,11 +85,14 @@ class Reading(nn.Module):
         width = sum(math.prod(shapes[name]) for name in self.vectors)
         self.length = min(width, LONGEST)
         self.side = tuple(max((shape[k] for shape in self.maps.values()), default=0) for k in (1, 2))
-        stacked = sum(shape[0] for shape in self.maps.values())
-        self.channels = stacked * (len(choices) if self.choice else 1)
+        self.sent = sum(shape[0] for shape in self.maps.values())
+        places = len(choices) if self.choice else 1
+        self.channels = self.sent * places
         self.register_buffer("choices", choices.clone())
-        self.register_buffer("mean", torch.zeros(width + stacked))
-        self.register_buffer("scale", torch.ones(width + stacked))
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("scale", torch.ones(width))
+        self.register_buffer("map_mean", torch.zeros(places, self.sent))
+        self.register_buffer("map_scale", torch.ones(places, self.sent))
 
     @classmethod
     def of_sample(cls, shapes: Shapes, sample: Tensor) -> Reading:
@@ -94,11 +106,10 @@ class Reading(nn.Module):
                 choices = torch.tensor(values).to(sample)
         reading = cls(shapes, choices).to(sample.device)
         vectors, maps = reading._raw(sample)
-        columns = (vectors.T, maps.transpose(0, 1).flatten(1))
-        mean = torch.cat([values.mean(1) for values in columns])
-        std = torch.cat([(values - values.mean(1, keepdim=True)).square().mean(1).sqrt() for values in columns])
-        cast(Tensor, reading.mean).copy_(mean)
-        cast(Tensor, reading.scale).copy_(std.clamp(min=1e-6 + 1e-3 * float(std.mean())))
+        _standardise(reading.mean, reading.scale, vectors.T)
+        for place, rows in enumerate(reading._places_of(sample).T.bool()):
+            chosen = maps[rows].transpose(0, 1).flatten(1)
+            _standardise(cast(Tensor, reading.map_mean)[place], cast(Tensor, reading.map_scale)[place], chosen)
         return reading
 
     @classmethod
@@ -121,14 +132,27 @@ class Reading(nn.Module):
         if x.shape[1] != expected:
             raise ContractError(f"expected representations of {expected} numbers, found {x.shape[1]}")
         vectors, maps = self._raw(x)
-        width = vectors.shape[1]
-        mean, scale = cast(Tensor, self.mean), cast(Tensor, self.scale)
-        vectors = (vectors - mean[:width]) / scale[:width]
-        maps = (maps - mean[width:, None, None]) / scale[width:, None, None]
-        if self.choice is not None:
-            chosen = (x[:, self.places[self.choice]] == cast(Tensor, self.choices)).float()
-            maps = (chosen[:, :, None, None, None] * maps[:, None]).flatten(1, 2)
+        vectors = (vectors - cast(Tensor, self.mean)) / cast(Tensor, self.scale)
+        mean, scale = (cast(Tensor, values)[:, :, None, None] for values in (self.map_mean, self.map_scale))
+        chosen = self._places_of(x)[:, :, None, None, None]
+        maps = (chosen * (maps[:, None] - mean) / scale).flatten(1, 2)
         return _hashed(vectors), maps
+
+    def _places_of(self, x: Tensor) -> Tensor:
+        """Return for each face 1 at the place into which its maps are put, ``(n, places)``, and 0 elsewhere."""
+        if self.choice is None:
+            return x.new_ones(len(x), 1)
+        return (x[:, self.places[self.choice]] == cast(Tensor, self.choices)).to(x)
+
+
+def _standardise(mean: Tensor | nn.Module, scale: Tensor | nn.Module, values: Tensor) -> None:
+    """Write the mean and the standard deviation of rows of ``values (m, n)`` into two tensors ``(m,)``; a deviation far
+    below the others is raised."""
+    if not values.numel():
+        return
+    deviation = values.std(dim=1, correction=0)
+    cast(Tensor, mean).copy_(values.mean(dim=1))
+    cast(Tensor, scale).copy_(deviation.clamp(min=1e-6 + 1e-3 * float(deviation.mean())))
 
 
 def features(reading: Reading, x: Tensor) -> Tensor:

@@ -102,13 +102,14 @@ def recogniser_weights(params: AdaptationParameters, examples: Examples, ctx: Co
     size = known.targets.shape[1]
     network = _recogniser(Reading.of_sample(shapes, sample), ctx, size)
     if network.picture is not None:
-        pairs = ((x, faces_of(examples, chosen, ctx)) for x, chosen in ((sample, rows), (looked_at, others)))
+        pairs = [(x, faces_of(examples, chosen, ctx)) for x, chosen in ((sample, rows), (looked_at, others))]
         network.picture.learn(network.reading, *pairs)
+        network.picture.stretch(network.reading, *pairs)
     if (vectors := network.network.vectors) is not None:
         initialised(vectors, [], ctx.generator())
         torch.nn.init.zeros_(vectors.outer.weight)
-        pairs = ((_read(network, x), known.targets[chosen]) for x, chosen in ((sample, rows), (looked_at, others)))
-        vectors.learn(*pairs)
+        read = ((_read(network, x), known.targets[chosen]) for x, chosen in ((sample, rows), (looked_at, others)))
+        vectors.learn(*read)
         vectors.layer.requires_grad_(False)
     best = adapt(network, known, params, ctx, in_proportion=network.picture is not None)
     found = {"steps": torch.tensor(float(best)), "size": torch.tensor(float(size))}

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     import torch
 
     from bench import Context, Faces
+    from bench_representations.channel_recogniser import ChannelRecogniser
+
+_REACH = 5  # positions: a position alone tells little without its low frequencies
 
 Upsampling = Literal[1, 2, 4, 8]
 
@@ -78,7 +81,7 @@ class DctChannels(Learnt):
         """Return the ranges of the coefficients, and the weights of the recogniser."""
         import torch
 
-        from bench_representations.channel_recogniser import trained
+        from bench_representations.channel_recogniser import one_set, trained
         from bench_representations.cosines import without_dc
         from bench_representations.noise import noisy, ranges_of
         from bench_representations.training_faces import TrainingFaces
@@ -87,11 +90,12 @@ class DctChannels(Learnt):
         training = TrainingFaces.of(faces, model, ctx)
         low, high = ranges_of(without_dc(images, self.upsampling, ctx.plugin) for images in training.pictures())
 
-        def sent(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        def sent(images: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
             found = without_dc(images, self.upsampling, ctx.plugin)
-            return noisy(found, low, high, self.epsilon, torch.rand(found.shape, generator=generator).to(found))
+            drawn = torch.rand(found.shape, generator=generator).to(found)
+            return one_set(noisy(found, low, high, self.epsilon, drawn))
 
-        return {"low": low, "high": high, **trained(model, sent, training, self.steps, ctx)}
+        return {"low": low, "high": high, **trained(self._new(ctx), sent, training, self.steps, ctx)}
 
     def protect(self, images: torch.Tensor, ctx: Context) -> Protected:
         """Return channels of float ``(n, 3, 112, 112)`` RGB in [0, 1]; each image draws from its own stream."""
@@ -104,11 +108,15 @@ class DctChannels(Learnt):
 
     def recogniser(self, ctx: Context) -> Callable[[Received], torch.Tensor]:
         """Return the trained recogniser of channels."""
+        from bench_representations.channel_recogniser import one_set, with_state
+
+        recogniser = with_state(self._new(ctx), ctx)
+        return lambda received: recogniser(*one_set(received.representation["channels"]))
+
+    def _new(self, ctx: Context) -> ChannelRecogniser:
         from bench_representations.channel_recogniser import recogniser_of
 
-        sent = COLOURS * (FREQUENCIES - 1)
-        recogniser = recogniser_of(self.started_from(), sent, side_of(self.upsampling), ctx)
-        return lambda received: recogniser(received.representation["channels"])
+        return recogniser_of(self.started_from(), COLOURS * (FREQUENCIES - 1), side_of(self.upsampling), ctx)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,8 +127,8 @@ class PartialDct(Learnt):
     lowest frequencies are dropped. ``key`` divides the other 54 into six subsets of nine; each upload holds one subset
     of all three colours, 27 of 192 channels, and its number. Which one is drawn for each upload.
 
-    The service knows the division. Its recogniser puts the channels in their places, with 0 for those that were not
-    sent, and is trained as that of ``dct-channels``, on a random subset in each step.
+    The service knows the division. Its recogniser is trained as that of ``dct-channels``, on a random subset of each
+    picture in each step; it begins with a linear map of 5 x 5 positions for each subset.
 
     Source: PartialFace of Mi et al., "Privacy-preserving face recognition using random frequency components" (ICCV
     2023), who enlarge eight times and send nine channels of each colour as well. They also put the nine channels in one
@@ -151,17 +159,17 @@ class PartialDct(Learnt):
         import torch
 
         from bench_representations.channel_recogniser import trained
-        from bench_representations.subsets import chosen, drawn, placed
+        from bench_representations.subsets import chosen, drawn
         from bench_representations.training_faces import TrainingFaces
 
         model = self.started_from()
         training = TrainingFaces.of(faces, model, ctx)
 
-        def sent(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        def sent(images: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
             subset = drawn(torch.rand(len(images), 1, generator=generator).to(images))
-            return placed(chosen(images, subset, self.upsampling, self.key, ctx.plugin), subset, self.key)
+            return chosen(images, subset, self.upsampling, self.key, ctx.plugin), subset[:, 0].long()
 
-        return trained(model, sent, training, self.steps, ctx)
+        return trained(self._new(ctx), sent, training, self.steps, ctx)
 
     def protect(self, images: torch.Tensor, ctx: Context) -> Protected:
         """Return channels of float ``(n, 3, 112, 112)`` RGB in [0, 1]; each image draws from its own stream."""
@@ -173,11 +181,15 @@ class PartialDct(Learnt):
 
     def recogniser(self, ctx: Context) -> Callable[[Received], torch.Tensor]:
         """Return the trained recogniser of channels and the number of their subset."""
-        from bench_representations.channel_recogniser import recogniser_of
-        from bench_representations.subsets import placed
+        from bench_representations.channel_recogniser import with_state
 
-        kept = COLOURS * (FREQUENCIES - len(LOW))
-        recogniser = recogniser_of(self.started_from(), kept, side_of(self.upsampling), ctx)
+        recogniser = with_state(self._new(ctx), ctx)
         return lambda received: recogniser(
-            placed(received.representation["channels"], received.representation["subset"], self.key)
+            received.representation["channels"], received.representation["subset"][:, 0].long()
         )
+
+    def _new(self, ctx: Context) -> ChannelRecogniser:
+        from bench_representations.channel_recogniser import recogniser_of
+
+        kept = COLOURS * (FREQUENCIES - len(LOW)) // SUBSETS
+        return recogniser_of(self.started_from(), kept, side_of(self.upsampling), ctx, SUBSETS, _REACH)

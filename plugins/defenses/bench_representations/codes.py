@@ -100,8 +100,8 @@ class AdvEncoder(_Encoder):
     """Sends the code of an encoder that was trained so that its recogniser works and a decoder fails.
 
     The code is tanh(W f(x) + b), where f are the feature maps of a copy of the network at ``split`` and W mixes them to
-    ``channels``; the copy is trained as well. In each step a decoder learns to make the picture of the code, by the
-    mean squared error of pixels; then encoder and recogniser minimise
+    ``channels``; the copy is trained as well. In each step a decoder learns to make the picture, shrunk to 56 x 56, of
+    the code, by the mean squared error of pixels; then encoder and recogniser minimise
 
         recognition - reconstruction * min(R, 1)
 
@@ -126,8 +126,8 @@ class DeepObfuscator(_Encoder):
 
         recognition - reconstruction * min(R, 1) - attribute * min(A, 1)
 
-    where A is its cross-entropy, relative to that of a guess among all values. The auxiliary faces must have labels
-    of the attribute, which has at most 20 values.
+    where A is its cross-entropy, relative to that of a guess by the frequencies of the values. The auxiliary faces must
+    have labels of the attribute, which has at most 20 values.
 
     Source: DeepObfuscator, Li, Duan, Yang, Chen and Yang, "DeepObfuscator: obfuscating intermediate representations
     with privacy-preserving adversarial learning on smartphones" (IoTDI 2021), who keep some attributes and hide others;

@@ -120,8 +120,9 @@ def trained(coder: Coder, training: TrainingFaces, game: Game, ctx: Context) -> 
         recognition - reconstruction * min(R, 1) - attribute * min(A, 1)
 
     where R is the squared error of the decoder, relative to that of the mean face, and A the cross-entropy of the
-    classifier, relative to that of a guess. At 1 the adversary knows nothing, and the coder has nothing to gain: a
-    picture in negative or swapped classes, which another adversary would read, are no better.
+    classifier, relative to that of a guess by the frequencies of the classes. At 1 the adversary knows nothing, and the
+    coder has nothing to gain: a picture in negative or swapped classes, which another adversary would read, are no
+    better. All steps are taken: held-out people have no part in this.
     """
     _start(coder, next(training.pictures()))
     adversaries = Adversaries(coder.narrow.out_channels, training, game, ctx)
@@ -161,6 +162,7 @@ class Adversaries:
         if game.labels is not None:
             self.labels = torch.from_numpy(game.labels).to(ctx.device)
             self.classifier = Classifier(channels, int(game.labels.max()) + 1).to(ctx.device)
+            self.guess = _entropy(game.labels[training.rows])
             networks.append(self.classifier)
         for network in networks:
             _draw(network, training.generator)
@@ -185,8 +187,14 @@ class Adversaries:
         if self.game.labels is not None:
             logits, labels = self.classifier(codes), self.labels[rows]
             if (labels >= 0).any():  # The mean over no face would be no number.
-                errors.append(F.cross_entropy(logits, labels, ignore_index=_UNLABELLED) / np.log(logits.shape[1]))
+                errors.append(F.cross_entropy(logits, labels, ignore_index=_UNLABELLED) / self.guess)
         return errors
+
+
+def _entropy(labels: NDArray[np.int64]) -> float:
+    """Return the cross-entropy of a guess that knows nothing but how frequent each class is, at least 1e-6."""
+    share = np.bincount(labels[labels >= 0]) / max(1, (labels >= 0).sum())
+    return max(float(-(share[share > 0] * np.log(share[share > 0])).sum()), 1e-6)
 
 
 def classes_of(values: NDArray[Any], what: str, who: str) -> NDArray[np.int64]:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from bench_representations.cosines import channels_of
-from bench_representations.shapes import COLOURS, FREQUENCIES, LOW, SUBSETS
+from bench_representations.shapes import FREQUENCIES, LOW, SUBSETS
 
 
 @functools.lru_cache(maxsize=8)
@@ -30,13 +30,3 @@ def chosen(images: Tensor, subset: Tensor, upsampling: int, key: int, who: str) 
     found = channels_of(images, upsampling, who)[:, :, higher]
     places = division(key).to(images.device)[subset[:, 0].long()]
     return torch.stack([face[:, place] for face, place in zip(found, places, strict=True)]).flatten(1, 2)
-
-
-def placed(channels: Tensor, subset: Tensor, key: int) -> Tensor:
-    """Return channels ``(n, 27, s, s)`` in their places among all higher frequencies ``(n, 162, s, s)``; the others
-    are 0."""
-    n, _, rows, columns = channels.shape
-    places = division(key).to(channels.device)[subset[:, 0].long()]
-    index = places[:, None, :, None, None].expand(-1, COLOURS, -1, rows, columns)
-    whole = channels.new_zeros(n, COLOURS, FREQUENCIES - len(LOW), rows, columns)
-    return whole.scatter(2, index, channels.view(n, COLOURS, -1, rows, columns)).flatten(1, 2)

@@ -32,7 +32,8 @@ class SlerpTemplate(Template):
     length of the model's embeddings; that of the networks of `bench_zoo` is 128.
 
     Source: SlerpFace of Zhong et al., "SlerpFace: face template protection via spherical linear interpolation" (AAAI
-    2025), with alpha = 0.9, half of the values dropped and groups of 16 as in their public code. There the groups are
+    2025), with alpha = 0.9 and groups of 16 as in their public code, which drops places that it draws with replacement,
+    about 9 of 16 where little is important and 4 where much is; half is our choice. There the groups are
     the places of a feature map, which a network trained for it weighs, so that important groups are turned and dropped
     less; here they are parts of an embedding, and equal. There every enrolled template has noise of its own, with which
     the probe is turned before the two are compared; here both have that of the service, because with noise of a person

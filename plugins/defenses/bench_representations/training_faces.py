@@ -1,5 +1,5 @@
 """What a recogniser learns from: auxiliary faces, their embeddings by the network that it starts from, and other people
-who decide when it stops."""
+who decide when the training of a recogniser of channels stops."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ class TrainingFaces:
     """Auxiliary faces to learn from, and ``held_out (m, 3, h, w)``, those of other people, with their targets.
 
     The target of a picture is its embedding by ``network``, the mean over the picture and its mirror image. ``rows``
-    are the numbers of the faces to learn from among all auxiliary faces. All randomness is that of ``generator``. Raise
-    `DataError` if there are fewer than two people.
+    are the numbers of the faces to learn from among all auxiliary faces, and ``people`` those whom they show. All
+    randomness is that of ``generator``. Raise `DataError` if there are fewer than two people.
     """
 
     @classmethod
@@ -55,6 +55,7 @@ class TrainingFaces:
         self.generator = ctx.generator()
         learning, others = split(faces.subjects, _HELD_OUT, self.generator)
         self.rows = self._some(learning, _MOST_FACES)
+        self.people = np.asarray(faces.subjects)[self.rows]
         self._ctx, self._faces = ctx, _only(faces, np.concatenate([self.rows, self._some(others, _LOOKED_AT)]))
         count = len(self.rows)
         targets = clean_embeddings(network, self._faces, ctx)

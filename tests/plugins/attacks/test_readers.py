@@ -18,8 +18,8 @@ from bench_readers import (
     RepresentationRecogniser,
     bench_attacks,
 )
-from bench_readers.linear import ridge
-from bench_readers.reading import LONGEST, Reading, features, packed, shapes_of
+from bench_readers.linear import MapPicture, ridge
+from bench_readers.reading import LONGEST, Reading, directions, features, packed, shapes_of
 from bench_readers.recognising import ReadingRecogniser
 from learner_examples import SIDE, Pictures, Recogniser, cosines, recogniser_context
 from numpy.typing import NDArray
@@ -114,6 +114,13 @@ def noise(images: Tensor) -> dict[str, Tensor]:
 
 def noisy_vectors(images: Tensor) -> dict[str, Tensor]:
     return {"code": noise(images)["code"]}
+
+
+def faint_subsets(images: Tensor) -> dict[str, Tensor]:
+    """The same, where all values of one subset are small."""
+    sent = subsets(images)
+    faint = torch.where(sent["subset"] == 1, 1e-4, 1.0)
+    return {**sent, "channels": sent["channels"] * faint[:, :, None, None]}
 
 
 # ---- helpers ---------------------------------------------------------------------------------------------------------
@@ -371,3 +378,52 @@ def test_training_is_repeatable(attack: Attack) -> None:
     one, two = (state_of(attack, Sent(two_tensors, people=12)) for _ in range(2))
     assert one.keys() == two.keys()
     assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+# ---- what is faint, and what has no direction ------------------------------------------------------------------------
+
+
+def test_a_faint_subset_is_read_like_the_others() -> None:
+    images = Sent(noise).clean(slice(None))
+    read = []
+    for send in (subsets, faint_subsets):
+        received = Received(representation=send(images))
+        x, shapes = packed(received, "tried"), shapes_of(received, "tried")
+        read.append(Reading.of_sample(shapes, x)(x)[1])
+    assert read[0].shape[1] == 3
+    assert torch.allclose(read[0], read[1], atol=0.02)
+    for maps in read[1].transpose(0, 1):
+        there = maps.flatten(1).any(dim=1)
+        assert float(maps[there].std()) == pytest.approx(1, abs=0.01)
+
+
+def test_the_picture_that_is_read_gets_the_contrast_of_faces() -> None:
+    """Of noise, nothing is read and nothing is amplified."""
+    images = Sent(noise).clean(slice(None))
+    generator = torch.Generator().manual_seed(4)
+    fogged = F.avg_pool2d(images, 2) + 0.5 * torch.randn(len(images), 3, SIDE // 2, SIDE // 2, generator=generator)
+    for maps, amplified in ((fogged, True), (torch.randn(fogged.shape, generator=generator), False)):
+        received = Received(representation={"maps": maps})
+        x = packed(received, "tried")
+        reading = Reading.of_sample(shapes_of(received, "tried"), x)
+        picture = MapPicture(reading, (SIDE, SIDE))
+        pairs = [(x[:90], images[:90]), (x[90:], images[90:])]
+        with torch.no_grad():
+            picture.learn(reading, *pairs)
+            before = picture(*reading(x[:90]))
+            picture.stretch(reading, *pairs)
+            after = picture(*reading(x[:90]))
+        assert torch.allclose(before.mean(), after.mean(), atol=1e-3)
+        assert (float(after.std()) > 1.1 * float(before.std())) == amplified
+
+
+def test_a_single_number_does_not_decide_who_is_linked() -> None:
+    directed = torch.randn(4, 9, generator=torch.Generator().manual_seed(2))
+    number = torch.tensor([[5.0], [5.0], [0.0], [1.0]])
+    found = directions(Received(representation={"code": directed, "subset": number}), "tried")
+    assert torch.equal(found, F.normalize(directed, dim=1))
+    both = directions(Received(representation={"a": directed, "b": 100 * directed[:, :4]}), "tried")
+    cosine = F.cosine_similarity(both[:1], both[1:2])
+    parts = [F.cosine_similarity(v[:1], v[1:2]) for v in (directed, directed[:, :4])]
+    assert float(cosine) == pytest.approx(float(sum(parts) / 2), abs=1e-5)
+    assert torch.equal(directions(Received(representation={"only": number}), "tried"), number)

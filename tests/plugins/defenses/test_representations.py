@@ -12,15 +12,15 @@ import pytest
 import scipy.fft
 import torch
 from bench_representations import AdvEncoder, DctChannels, DeepObfuscator, PartialDct, SlerpTemplate, bench_defenses
-from bench_representations.channel_recogniser import ChannelRecogniser, _start
+from bench_representations.channel_recogniser import ChannelRecogniser, one_set, start
 from bench_representations.cosines import channels_of, waves, without_dc
-from bench_representations.encoders import Adversaries, Coder, Game, classes_of, with_state
+from bench_representations.encoders import Adversaries, Coder, Game, _entropy, classes_of, with_state
 from bench_representations.encoders import _start as start_code
 from bench_representations.learnt import Learnt
 from bench_representations.noise import noisy, ranges_of
 from bench_representations.rotation import rotated, secret, slerp
 from bench_representations.shapes import FREQUENCIES, LOW
-from bench_representations.subsets import chosen, division, drawn, placed
+from bench_representations.subsets import chosen, division, drawn
 from bench_representations.training_faces import TrainingFaces, loaded
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -198,13 +198,9 @@ def test_an_upload_holds_one_subset_of_the_higher_frequencies() -> None:
     subset = torch.tensor([[0.0], [3.0], [5.0], [3.0], [1.0]])
     sent = chosen(FACES, subset, 1, 0, "tried")
     whole = channels_of(FACES, 1, "tried")[:, :, HIGHER]
-    back = placed(sent, subset, 0).view_as(whole)
     assert sent.shape == (5, 27, 14, 14)
     for face, number in enumerate([0, 3, 5, 3, 1]):
-        there = torch.zeros(54, dtype=torch.bool)
-        there[division(0)[number]] = True
-        assert torch.equal(back[face][:, there], whole[face][:, there])
-        assert not back[face][:, ~there].any()
+        assert torch.equal(sent[face].view(3, 9, 14, 14), whole[face][:, division(0)[number]])
 
 
 def test_low_frequencies_are_never_sent() -> None:
@@ -229,11 +225,31 @@ def test_the_recogniser_starts_with_the_best_linear_map_to_pixels() -> None:
     training = _training_faces()
     training.pictures = lambda: iter([grey])  # type: ignore[method-assign]
     recogniser = ChannelRecogniser(189, 14, torch.nn.Identity())
-    _start(recogniser, lambda images, _: without_dc(images, 1, "tried"), training)
-    made = recogniser.picture(without_dc(grey, 1, "tried")).detach()
+    start(recogniser, lambda images, _: one_set(without_dc(images, 1, "tried")), training)
+    made = recogniser.picture(*one_set(without_dc(grey, 1, "tried"))).detach()
     agreement = torch.corrcoef(torch.stack([made.flatten(), grey.flatten()]))[0, 1]
     assert float(agreement) > 0.99
     assert float(made.std()) == pytest.approx(0.2, rel=0.01)
+
+
+def test_every_set_of_channels_has_a_map_whose_picture_has_the_contrast_and_the_colours_of_faces() -> None:
+    """A faint set is not seen less than a strong one, and the mean colours are not amplified."""
+    tinted = 0.1 * FACES + torch.tensor([0.7, 0.4, 0.2])[:, None, None]
+    sets = torch.tensor([0, 1, 0, 1, 1])
+    channels = F.pixel_unshuffle(tinted, 8) * torch.where(sets == 0, 1.0, 1e-3)[:, None, None, None]
+    training = _training_faces()
+    training.pictures = lambda: iter([tinted])  # type: ignore[method-assign]
+    recogniser = ChannelRecogniser(192, 14, torch.nn.Identity(), sets=2)
+    start(recogniser, lambda images, _: (channels, sets), training)
+    made = recogniser.picture(channels, sets).detach()
+    assert torch.allclose(made[3:], recogniser.picture(channels[3:], sets[3:]).detach(), atol=1e-5)
+    for number in (0, 1):
+        own = made[sets == number]
+        mean = tinted[sets == number].mean(dim=(0, 2, 3))
+        assert torch.allclose(own.mean(dim=(0, 2, 3)), mean, atol=0.02)
+        places = F.pixel_unshuffle(own, 8)
+        spread = places.var(dim=(0, 2, 3), correction=0).mean().sqrt()
+        assert float(spread) == pytest.approx(0.2, rel=0.05)
 
 
 # ---- what is trained -------------------------------------------------------------------------------------------------
@@ -293,6 +309,14 @@ def test_adversaries_learn_and_count_up_to_knowing_nothing() -> None:
     nothing = adversaries.fooled(codes, images, rows)
     assert float(nothing.detach()) == 5
     assert not torch.autograd.grad(nothing, codes)[0].any()
+
+
+def test_a_guess_by_the_frequencies_of_classes_counts_as_knowing_nothing() -> None:
+    """Of which three of four are in one class, somebody who knows only that is no better than a guess."""
+    labels = np.array([0, 0, 0, 1, -1])
+    assert _entropy(labels) == pytest.approx(-(0.75 * np.log(0.75) + 0.25 * np.log(0.25)))
+    assert _entropy(np.array([0, 1])) == pytest.approx(np.log(2))
+    assert _entropy(np.array([1, 1])) > 0  # Nothing is divided by 0 where all who are learnt from are in one class.
 
 
 def test_an_attribute_that_is_not_known_is_one_error() -> None:
