@@ -15,7 +15,7 @@ from bench.core.errors import SuiteError, did_you_mean
 from bench.core.text import shortened_repr
 from bench.suite.tables import ExperimentTable
 
-_PLACE = re.compile(r"experiment\[(\d+)\]\.([a-z_]+)")
+_PLACE = re.compile(r"experiment\[(\d+)\]\.([a-z_]+)(?:\[(\d+)\])?")
 _KEYS = frozenset(ExperimentTable.model_fields) - {"name"}
 
 
@@ -23,7 +23,7 @@ def write_defaults(raw: dict[str, Any]) -> Callable[[str], str]:
     """Write ``[defaults]`` into the experiments of a suite file and remove the table.
 
     Return a function of an error message that makes its place that of the defaults, where the value comes from there:
-    ``experiment[2].pairs`` becomes ``defaults.pairs``.
+    ``experiment[2].pairs`` becomes ``defaults.pairs``. It may be called after ``raw`` was changed further.
 
     Raise `SuiteError` for a key that is not one of an experiment. Experiments that are not tables are left alone; they
     are an error of their own.
@@ -47,6 +47,15 @@ def write_defaults(raw: dict[str, Any]) -> Callable[[str], str]:
 
     def inherited(message: str) -> str:
         found = _PLACE.match(message)
-        return f"defaults.{message[found.start(2) :]}" if found and found.groups() in places else message
+        if not found or (found[1], found[2]) not in places:
+            return message
+        written, now = defaults[found[2]], raw["experiment"][int(found[1])].get(found[2])
+        if now == written:
+            return f"defaults.{message[found.start(2) :]}"
+        # The list was changed since: by an override, or because some of its entries are read from a reference run.
+        entry = now[int(found[3])] if found[3] and isinstance(now, list) else None
+        if entry is None or not isinstance(written, list) or entry not in written:
+            return message
+        return f"defaults.{found[2]}[{written.index(entry)}]{message[found.end() :]}"
 
     return inherited

@@ -132,6 +132,10 @@ def test_what_is_wrong_is_named(tmp_path: Path, text: str, named: str) -> None:
 
 
 def test_what_is_wrong_with_a_parameter_is_named_where_it_was_written(tmp_path: Path) -> None:
-    path = write(tmp_path, HEAD + '[defaults]\ndefenses = [{ plugin = "noise", label = "n", sigmaa = 3 }]\n')
-    with pytest.raises(BenchError, match=r"defaults\.defenses\[0\]\.sigmaa: unknown parameter"):
+    """Also if defenses before it are read from the reference run, or an override wrote it."""
+    path = write(tmp_path, HEAD + '[defaults]\ndefenses = ["blur", { plugin = "noise", label = "n", sigmaa = 3 }]\n')
+    with pytest.raises(BenchError, match=r"mine\.toml: defaults\.defenses\[1\]\.sigmaa: unknown parameter"):
         load(path, discover())
+    path = write(tmp_path, HEAD + '[defaults]\ndefenses = ["eye-mask"]\n')
+    with pytest.raises(BenchError, match=r"mine\.toml: experiment\[0\]\.defenses\[0\]\.marginn: unknown parameter"):
+        load(path, discover(), ["experiment[0].defenses=[{plugin='eye-mask', marginn=3}]"])

@@ -146,7 +146,7 @@ class RepresentationRecogniser(AdaptationParameters, Attack):
 
 @dataclass(frozen=True, kw_only=True)
 class RepresentationLinked(Linked):
-    """The cosine of two representations: the mean over tensors, or of what `representation-recogniser` makes of them.
+    """The mean cosine of the tensors of two representations, or the cosine of what `representation-recogniser` reads.
 
     ``learns``: ``nothing``, or ``pairs`` of representations and originals; the other parameters are then those of
     `representation-recogniser`, and otherwise mean nothing.
@@ -174,7 +174,7 @@ class RepresentationLinked(Linked):
         return None if known is None else {**known, "plugin": "representation-recogniser"}
 
     def embed(self, received: Received, ctx: Context) -> torch.Tensor:
-        """Return what `link` compares: all numbers ``(n, d)``, or learnt embeddings."""
+        """Return what `link` compares: the directions of all tensors ``(n, d)``, or learnt embeddings."""
         if self.learns == "nothing":
             from bench_readers.reading import directions
 

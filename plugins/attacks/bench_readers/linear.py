@@ -6,37 +6,15 @@ import math
 
 import torch
 import torch.nn.functional as F
+from bench_linear.pixels import fit_pixels, give_contrast
+from bench_linear.regression import Pairs, ridge
 from torch import Tensor, nn
 
 from bench_readers.reading import Reading
 
-_RIDGES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # Shares of the mean variance; held-out people decide between them.
 _MANY = 64  # Positions of which a client sends fewer channels are read together with their neighbours.
-_MOST_NUMBERS = 2**25  # of the positions of maps that a regression is fitted to
-_LEAST_READ = 0.01  # of the variance of pixels
+_LEAST_READ = 0.1  # the correlation with unseen faces from which something is read of them
 _COARSE = 28  # The side of the picture that a vector is turned into.
-
-Pairs = tuple[Tensor, Tensor]  # inputs and what is wanted of them
-
-
-def ridge(known: Pairs, others: Pairs) -> tuple[Tensor, Tensor]:
-    """Return the weights ``(m, d)`` and the bias ``(m,)`` of the regression from ``(n, d)`` to ``(n, m)``, fitted to
-    ``known`` pairs, with the regularisation that suits ``others`` best."""
-    x, y = known
-    centre, mean = x.mean(0), y.mean(0)
-    gram, cross = ((x - centre).T @ (side - side.mean(0)) / len(x) for side in (x, y))
-    gram, cross = gram.double(), cross.double()
-    strength = gram.diagonal().mean().clamp(min=1e-12) * torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
-
-    def solved(share: float) -> Tensor:
-        found: Tensor = torch.linalg.solve(gram + share * strength, cross).float()
-        return found
-
-    def error(weights: Tensor) -> float:
-        return float(F.mse_loss((others[0] - centre) @ weights + mean, others[1]))
-
-    best = min((solved(share) for share in _RIDGES), key=error)
-    return best.T.contiguous(), mean - centre @ best
 
 
 class MapPicture(nn.Module):
@@ -47,43 +25,36 @@ class MapPicture(nn.Module):
         self.size = size
         self.times = max(1, *(math.ceil(wanted / there) for wanted, there in zip(size, reading.side, strict=True)))
         self.kernel = 1 if reading.sent >= _MANY else 3
-        self.layer = nn.Conv2d(reading.channels, 3 * self.times**2, self.kernel, padding=self.kernel // 2)
+        self.layer: nn.Conv2d = self._layer(reading.channels)
 
     def forward(self, vectors: Tensor, maps: Tensor) -> Tensor:
         """Return pictures ``(n, 3, *size)``; they are not clamped."""
         return _sized(F.pixel_shuffle(self.layer(maps), self.times), self.size)
 
-    def learn(self, reading: Reading, known: Pairs, others: Pairs) -> None:
-        """Take the weights that suit pairs of packed representations and faces ``(n, 3, *size)`` best."""
-        weights, bias = ridge(*(self._positions(reading, *pairs) for pairs in (known, others)))
-        _set(self.layer, weights.view_as(self.layer.weight), bias)
+    def learn(self, reading: Reading, known: Pairs, others: Pairs, *, contrast: bool = False) -> None:
+        """Take the weights that suit pairs of packed representations and faces ``(n, 3, *size)`` best: for each choice
+        of the client those that suit the faces of which this was sent. With ``contrast``, pictures have that of faces,
+        unless nothing is read."""
+        layers, read = [], []
+        choices = range(reading.channels // reading.sent)
+        for choice in choices:
+            layers.append(self._layer(reading.sent).to(known[0]))
+            read.append(fit_pixels(layers[-1], *(_sent(reading, choice, *pairs) for pairs in (known, others))))
+        if contrast and max(read) > _LEAST_READ:
+            for choice in choices:
+                give_contrast(layers[choice], _sent(reading, choice, *known))
+        weights = torch.cat([layer.weight for layer in layers], dim=1)
+        _set(self.layer, weights, torch.stack([layer.bias for layer in layers if layer.bias is not None]).mean(0))
 
-    def stretch(self, reading: Reading, known: Pairs, others: Pairs) -> None:
-        """Give what differs between pictures the contrast that it has in faces ``(n, 3, *size)``; the mean stays.
+    def _layer(self, channels: int) -> nn.Conv2d:
+        with torch.random.fork_rng(devices=[]):  # `learn` or a state gives it its weights.
+            return nn.Conv2d(channels, 3 * self.times**2, self.kernel, padding=self.kernel // 2)
 
-        The best estimate of what little is sent hardly differs from the mean, and a network sees it better with
-        contrast. Nothing is done if of ``others`` nothing is read.
-        """
-        assert self.layer.bias is not None
-        weights, bias = self.layer.weight.detach().flatten(1), self.layer.bias.detach()
-        x, wanted = self._positions(reading, *others)
-        error = (x @ weights.T + bias - wanted).square().mean() / wanted.var(dim=0).mean()
-        if error > 1 - _LEAST_READ:
-            return
-        x, wanted = self._positions(reading, *known)
-        made = x @ weights.T
-        gain = (wanted.var(dim=0).mean() / made.var(dim=0).mean()).sqrt()
-        _set(self.layer, gain * self.layer.weight, bias + (1 - gain) * made.mean(dim=0))
 
-    def _positions(self, reading: Reading, x: Tensor, faces: Tensor) -> Pairs:
-        """Return as many positions as fit with what belongs to them: ``(n, d)`` and the pixels ``(n, m)``."""
-        h, w = reading.side
-        numbers = reading.channels * self.kernel**2 + 3 * self.times**2
-        count = max(8, _MOST_NUMBERS // (h * w * numbers))
-        maps = reading(x[:count])[1]
-        near = F.unfold(maps, self.kernel, padding=self.kernel // 2)
-        wanted = F.pixel_unshuffle(_sized(faces[:count], (h * self.times, w * self.times)), self.times).flatten(2)
-        return near.transpose(1, 2).flatten(0, 1), wanted.transpose(1, 2).flatten(0, 1)
+def _sent(reading: Reading, choice: int, x: Tensor, faces: Tensor) -> Pairs:
+    """Return the maps of one choice of the client, and the faces of which these were sent."""
+    rows = reading.placed(x)[:, choice].bool()
+    return reading(x[rows])[1][:, choice * reading.sent : (choice + 1) * reading.sent], faces[rows]
 
 
 class VectorPicture(nn.Module):

@@ -25,8 +25,8 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 
 def directions(received: Received, who: str) -> Tensor:
-    """Return a representation as one tensor ``(n, d)``, whose cosine is the mean of those of its tensors. A single
-    number, which has no direction, does not count beside others."""
+    """Return a representation as one tensor ``(n, d)``, whose cosine is the mean of those of its tensors. Single
+    numbers, which have no direction, are left out, and compared as they are where nothing else is sent."""
     tensors = [values.reshape(len(values), -1) for values in tensors_of(received, who).values()]
     several = [F.normalize(values, dim=1) for values in tensors if values.shape[1] > 1]
     return torch.cat(several or tensors, dim=1)
@@ -107,7 +107,7 @@ class Reading(nn.Module):
         reading = cls(shapes, choices).to(sample.device)
         vectors, maps = reading._raw(sample)
         _standardise(reading.mean, reading.scale, vectors.T)
-        for place, rows in enumerate(reading._places_of(sample).T.bool()):
+        for place, rows in enumerate(reading.placed(sample).T.bool()):
             chosen = maps[rows].transpose(0, 1).flatten(1)
             _standardise(cast(Tensor, reading.map_mean)[place], cast(Tensor, reading.map_scale)[place], chosen)
         return reading
@@ -134,11 +134,11 @@ class Reading(nn.Module):
         vectors, maps = self._raw(x)
         vectors = (vectors - cast(Tensor, self.mean)) / cast(Tensor, self.scale)
         mean, scale = (cast(Tensor, values)[:, :, None, None] for values in (self.map_mean, self.map_scale))
-        chosen = self._places_of(x)[:, :, None, None, None]
+        chosen = self.placed(x)[:, :, None, None, None]
         maps = (chosen * (maps[:, None] - mean) / scale).flatten(1, 2)
         return _hashed(vectors), maps
 
-    def _places_of(self, x: Tensor) -> Tensor:
+    def placed(self, x: Tensor) -> Tensor:
         """Return for each face 1 at the place into which its maps are put, ``(n, places)``, and 0 elsewhere."""
         if self.choice is None:
             return x.new_ones(len(x), 1)

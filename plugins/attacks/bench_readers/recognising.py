@@ -103,14 +103,14 @@ def recogniser_weights(params: AdaptationParameters, examples: Examples, ctx: Co
     network = _recogniser(Reading.of_sample(shapes, sample), ctx, size)
     if network.picture is not None:
         pairs = [(x, faces_of(examples, chosen, ctx)) for x, chosen in ((sample, rows), (looked_at, others))]
-        network.picture.learn(network.reading, *pairs)
-        network.picture.stretch(network.reading, *pairs)
+        network.picture.learn(network.reading, *pairs, contrast=True)
     if (vectors := network.network.vectors) is not None:
         initialised(vectors, [], ctx.generator())
         torch.nn.init.zeros_(vectors.outer.weight)
         read = ((_read(network, x), known.targets[chosen]) for x, chosen in ((sample, rows), (looked_at, others)))
         vectors.learn(*read)
         vectors.layer.requires_grad_(False)
+    # What is new beside a network that reads pictures has weights of a usual size, or 0, and so the full rate.
     best = adapt(network, known, params, ctx, in_proportion=network.picture is not None)
     found = {"steps": torch.tensor(float(best)), "size": torch.tensor(float(size))}
     return {**state_of(network, "recogniser."), **found}

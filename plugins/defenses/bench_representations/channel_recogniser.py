@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,6 +10,7 @@ import torch.nn.functional as F
 from bench_learners.fitting import fit
 from bench_learners.losses import rank_error, temperature_of, towards
 from bench_learners.weights import restored, state_of
+from bench_linear.pixels import fit_pixels, give_contrast
 from torch import Tensor, nn
 
 from bench_representations.shapes import PICTURE
@@ -25,9 +25,7 @@ Sent = Callable[[Tensor, torch.Generator], tuple[Tensor, Tensor]]
 
 _RATE, _PATIENCE = 2e-3, 4
 _LOSS_SHARE = 1e-3  # of the loss beside the rank error where held-out people are looked at
-_RIDGE = 1e-4  # of the mean variance of a channel
-_CONTRAST = 0.2  # The standard deviation of what tells faces apart in the picture that the network sees first.
-_SAMPLE, _MOST_NUMBERS = 512, 2**27  # At most so many faces and numbers decide the linear map.
+_SAMPLE, _MOST_NUMBERS = 512, 2**26  # At most so many faces, and numbers that they send, decide the linear maps.
 _PREFIX = "recogniser."
 
 
@@ -43,11 +41,16 @@ class ChannelRecogniser(nn.Module):
         super().__init__()
         self.pixels = PICTURE // side
         self.register_buffer("scale", torch.ones(sets, channels, 1, 1))
-        with torch.random.fork_rng(devices=[]):  # The first weights are replaced by `_start`.
+        with torch.random.fork_rng(devices=[]):  # The first weights are replaced by `start`.
             self.fronts = nn.ModuleList(
                 nn.Conv2d(channels, 3 * self.pixels**2, reach, padding=reach // 2) for _ in range(sets)
             )
         self.network: nn.Module = network
+
+    @property
+    def numbers(self) -> int:
+        """How many numbers a client sends."""
+        return self.scale[0].numel() * (PICTURE // self.pixels) ** 2
 
     def picture(self, channels: Tensor, sets: Tensor) -> Tensor:
         """Return the picture ``(n, 3, 112, 112)`` that the network sees of channels ``(n, c, s, s)``, which are those
@@ -77,7 +80,7 @@ def trained(new: ChannelRecogniser, sent: Sent, training: TrainingFaces, steps: 
     """
     generator = training.generator
     held_out, wanted = sent(training.held_out, generator), training.held_out_targets
-    temperature = temperature_of(training.targets, training.people)
+    temperature = temperature_of(torch.cat([training.targets, wanted]), training.people)
     start(new, sent, training)
 
     def loss(step: int) -> Tensor:
@@ -105,56 +108,30 @@ def with_state(recogniser: ChannelRecogniser, ctx: Context) -> nn.Module:
 
 
 def start(recogniser: ChannelRecogniser, sent: Sent, training: TrainingFaces) -> None:
-    """Give a recogniser the linear maps that estimate pixels best (least squares).
-
-    What differs between faces has the contrast of a face, and the mean colours stay as they are: few channels tell
-    little of a pixel, so that the best estimate hardly differs from the mean. A set that is not drawn starts as grey.
-    """
-    numbers = recogniser.scale[0].numel() * (PICTURE // recogniser.pixels) ** 2
-    most = max(1, min(_SAMPLE, _MOST_NUMBERS // numbers) // len(next(training.pictures())))
-    parts = list(itertools.islice(training.pictures(), most))
-    channels, sets = (
-        torch.cat(found) for found in zip(*(sent(part, training.generator) for part in parts), strict=True)
-    )
-    pixels = F.pixel_unshuffle(torch.cat(parts), recogniser.pixels)
+    """Give a recogniser the linear map from each set of channels to pixels that suits held-out people best, with the
+    contrast of faces (`bench_linear.pixels`). A set that is not drawn starts as grey."""
+    faces = _some(training.pictures(), max(1, min(_SAMPLE, _MOST_NUMBERS // recogniser.numbers)))
+    (channels, sets), (others, other_sets) = (sent(x, training.generator) for x in (faces, training.held_out))
     for number, front in enumerate(recogniser.fronts):
         assert isinstance(front, nn.Conv2d)
-        rows = sets == number
-        if rows.any():
-            recogniser.scale[number] = _fitted(front, channels[rows], pixels[rows])
-        else:
-            _set(front, torch.zeros_like(front.weight), front.weight.new_full((len(front.weight),), 0.5))
+        own, unseen = sets == number, other_sets == number
+        with torch.no_grad():
+            if own.any():
+                scale = 1 / channels[own].std(dim=(0, 2, 3))[:, None, None].clamp(min=1e-6)
+                recogniser.scale[number] = scale
+                known = channels[own] * scale, faces[own]
+                fit_pixels(front, known, (others[unseen] * scale, training.held_out[unseen]))
+                give_contrast(front, known)
+            else:
+                front.weight.zero_()
+                assert front.bias is not None
+                front.bias.fill_(0.5)
 
 
-def _fitted(front: nn.Conv2d, channels: Tensor, pixels: Tensor) -> Tensor:
-    """Give a layer the map from channels ``(n, c, s, s)`` to pixels ``(n, m, s, s)``; return by what it expects the
-    channels to be multiplied, ``(c, 1, 1)``."""
-    scale = 1 / channels.std(dim=(0, 2, 3), keepdim=True)[0].clamp(min=1e-6)
-    wanted = pixels.movedim(1, -1).flatten(0, 2)
-    mean = wanted.mean(dim=0)
-    count = front.weight[0].numel()
-    products, cross = (
-        torch.zeros(count, n, dtype=torch.double, device=channels.device) for n in (count, len(front.weight))
-    )
-    sums, at = torch.zeros(count, dtype=torch.double, device=channels.device), 0
-    for part in torch.split(channels * scale, 32):
-        x = F.unfold(part, front.kernel_size, padding=front.padding).movedim(1, -1).flatten(0, 1)  # type: ignore[arg-type]
-        products += (x.T @ x).double()
-        cross += (x.T @ (wanted[at : at + len(x)] - mean)).double()
-        sums += x.double().sum(dim=0)
-        at += len(x)
-    centre = sums / at
-    products -= at * torch.outer(centre, centre)
-    products += _RIDGE * products.diagonal().mean().clamp(min=1e-12) * torch.eye(count).to(products)
-    found = torch.linalg.solve(products, cross)
-    spread = (found * (products @ found)).sum(dim=0).mean().div(at).sqrt()
-    found *= _CONTRAST / spread.clamp(min=1e-6)
-    _set(front, found.T.reshape(front.weight.shape), mean - centre @ found)
-    return scale
-
-
-def _set(front: nn.Conv2d, weights: Tensor, bias: Tensor) -> None:
-    assert front.bias is not None
-    with torch.no_grad():
-        front.weight.copy_(weights)
-        front.bias.copy_(bias)
+def _some(parts: Iterator[Tensor], most: int) -> Tensor:
+    """Return at most so many of the faces that are yielded in parts."""
+    found, count = [], 0
+    while count < most and (part := next(parts, None)) is not None:
+        found.append(part[: most - count])
+        count += len(found[-1])
+    return torch.cat(found)

@@ -36,8 +36,9 @@ class TrainingFaces:
     """Auxiliary faces to learn from, and ``held_out (m, 3, h, w)``, those of other people, with their targets.
 
     The target of a picture is its embedding by ``network``, the mean over the picture and its mirror image. ``rows``
-    are the numbers of the faces to learn from among all auxiliary faces, and ``people`` those whom they show. All
-    randomness is that of ``generator``. Raise `DataError` if there are fewer than two people.
+    are the numbers of the faces to learn from among all auxiliary faces. ``people`` are those whom the faces to learn
+    from show, and then the held-out ones. All randomness is that of ``generator``. Raise `DataError` if there are fewer
+    than two people.
     """
 
     @classmethod
@@ -55,8 +56,9 @@ class TrainingFaces:
         self.generator = ctx.generator()
         learning, others = split(faces.subjects, _HELD_OUT, self.generator)
         self.rows = self._some(learning, _MOST_FACES)
-        self.people = np.asarray(faces.subjects)[self.rows]
-        self._ctx, self._faces = ctx, _only(faces, np.concatenate([self.rows, self._some(others, _LOOKED_AT)]))
+        rows = np.concatenate([self.rows, self._some(others, _LOOKED_AT)])
+        self.people = np.asarray(faces.subjects)[rows]
+        self._ctx, self._faces = ctx, _only(faces, rows)
         count = len(self.rows)
         targets = clean_embeddings(network, self._faces, ctx)
         self.targets, self.held_out_targets = targets[:count], targets[count:]

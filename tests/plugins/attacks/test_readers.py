@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from bench_linear.regression import ridge
 from bench_readers import (
     RepresentationDecoder,
     RepresentationLinked,
@@ -18,7 +19,7 @@ from bench_readers import (
     RepresentationRecogniser,
     bench_attacks,
 )
-from bench_readers.linear import MapPicture, ridge
+from bench_readers.linear import MapPicture
 from bench_readers.reading import LONGEST, Reading, directions, features, packed, shapes_of
 from bench_readers.recognising import ReadingRecogniser
 from learner_examples import SIDE, Pictures, Recogniser, cosines, recogniser_context
@@ -397,24 +398,28 @@ def test_a_faint_subset_is_read_like_the_others() -> None:
         assert float(maps[there].std()) == pytest.approx(1, abs=0.01)
 
 
-def test_the_picture_that_is_read_gets_the_contrast_of_faces() -> None:
-    """Of noise, nothing is read and nothing is amplified."""
-    images = Sent(noise).clean(slice(None))
-    generator = torch.Generator().manual_seed(4)
-    fogged = F.avg_pool2d(images, 2) + 0.5 * torch.randn(len(images), 3, SIDE // 2, SIDE // 2, generator=generator)
-    for maps, amplified in ((fogged, True), (torch.randn(fogged.shape, generator=generator), False)):
-        received = Received(representation={"maps": maps})
-        x = packed(received, "tried")
-        reading = Reading.of_sample(shapes_of(received, "tried"), x)
+@pytest.mark.parametrize("strength", [1.0, 0.0])
+def test_each_choice_is_read_with_what_was_sent_of_it(strength: float) -> None:
+    """A faint choice and a strong one are read alike, and seen with the contrast of faces; noise gets none."""
+    images = Sent(noise, people=90).clean(slice(None))
+    fog = torch.randn(len(images), 3, SIDE // 2, SIDE // 2, generator=torch.Generator().manual_seed(4))
+    subset = (torch.arange(len(images)) // 2 % 2).float()[:, None]
+    maps = (strength * F.avg_pool2d(images, 2) + 0.3 * fog) * torch.where(subset == 0, 1e-3, 10.0)[:, :, None, None]
+    received = Received(representation={"maps": maps, "subset": subset})
+    x = packed(received, "tried")
+    reading = Reading.of_sample(shapes_of(received, "tried"), x)
+    spread = []
+    for contrast in (False, True):
         picture = MapPicture(reading, (SIDE, SIDE))
-        pairs = [(x[:90], images[:90]), (x[90:], images[90:])]
-        with torch.no_grad():
-            picture.learn(reading, *pairs)
-            before = picture(*reading(x[:90]))
-            picture.stretch(reading, *pairs)
-            after = picture(*reading(x[:90]))
-        assert torch.allclose(before.mean(), after.mean(), atol=1e-3)
-        assert (float(after.std()) > 1.1 * float(before.std())) == amplified
+        picture.learn(reading, (x[:120], images[:120]), (x[120:], images[120:]), contrast=contrast)
+        made = picture(*reading(x[:120])).detach()
+        spread.append([float(made[subset[:120, 0] == choice].std()) for choice in (0, 1)])
+        assert float(made.mean()) == pytest.approx(float(images[:120].mean()), abs=0.02)
+    wanted = float(images[:120].std())
+    plain, stretched = spread
+    assert plain[0] == pytest.approx(plain[1], rel=0.3)
+    assert plain[1] < 0.95 * wanted
+    assert stretched == pytest.approx([wanted] * 2, rel=0.1) if strength else stretched == plain
 
 
 def test_a_single_number_does_not_decide_who_is_linked() -> None:

@@ -14,7 +14,7 @@ from bench_pmt import Pmt
 from bench_pmt_adapted import PmtAdapted, bench_defenses
 from bench_pmt_adapted.judges import adapted_copy, restored_judges
 
-from bench import Capabilities, ContractError, SuiteError, instantiate
+from bench import Capabilities, ContractError, Faces, SuiteError, instantiate
 from bench.api.context import Context
 from bench.api.defense import Defense
 from bench.kit import world
@@ -112,11 +112,24 @@ def test_a_judge_learns_to_recognise_what_is_uploaded() -> None:
     assert after < before / 2
 
 
-def test_the_judges_are_stored_as_they_were_trained(state: dict[str, torch.Tensor]) -> None:
+def test_the_judges_are_those_that_adapted(state: dict[str, torch.Tensor], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What `adapted_copy` returns for protected pictures of the faces is stored, and comes back frozen."""
+    made: list[torch.nn.Module] = []
+
+    def watched(label: str, faces: Faces, pictures: torch.Tensor, rows: Any, params: Any, ctx: Context) -> Any:
+        assert label == "surrogate"
+        assert len(pictures) == len(faces.images) == len(rows[0]) + len(rows[1]) == 12
+        assert float((pictures - world.floats(faces.images)).abs().mean()) > 0.05  # They are protected.
+        made.append(adapted_copy(label, faces, pictures, rows, params, ctx))
+        return made[-1]
+
+    monkeypatch.setattr("bench_pmt_adapted.judges.adapted_copy", watched)
     defense = PmtAdapted(**SMALL)
-    (judge,) = restored_judges(defense, context(defense, [], state))
+    again = fitted(defense)
+    (judge,) = restored_judges(defense, context(defense, [], again))
     weights = judge.adapted.state_dict()  # type: ignore[attr-defined]
-    assert all(torch.equal(state[f"round 1/surrogate/{name}"], weights[name].cpu()) for name in weights)
+    assert all(torch.equal(weights[name], value) for name, value in made[0].state_dict().items())
+    assert all(torch.equal(again[name], state[name]) for name in state)
     assert not any(parameter.requires_grad for parameter in judge.adapted.parameters())  # type: ignore[attr-defined]
 
 
