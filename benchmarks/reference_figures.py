@@ -1,6 +1,6 @@
 """The figures of docs/design/standard.md, from the rows of the reference run, with pandas alone.
 
-    python benchmarks/reference_figures.py [FOLDER OF A REFERENCE RUN]
+    python benchmarks/reference_figures.py [FOLDER OF A RUN OF THE STANDARD SUITE]
 
 No code of bench takes part, so that this is a second calculation of what its report and exports say: Equation 10 of
 every recogniser that is not authorised, the share of faces that are matched to the very photo, and the area under the
@@ -56,10 +56,16 @@ def link_auc(of: pd.DataFrame) -> float:
     return float(np.mean((genuine[:, None] > impostor) + 0.5 * (genuine[:, None] == impostor)))
 
 
+def in_order(of: pd.DataFrame) -> pd.DataFrame:
+    """Return a table whose columns are defenses with those of the reference run first."""
+    known = [name for name in DEFENSES if name in of]
+    return of[[*known, *sorted(set(of) - set(known))]]
+
+
 def by_defense(of: pd.DataFrame, values: pd.Series) -> pd.DataFrame:
     """Return means in per cent, a row for each experiment and attack and a column for each defense."""
     means = values.groupby([of["experiment"], of["attack"], of["defense"]]).mean().mul(100).unstack()
-    return means.reindex(columns=[name for name in DEFENSES if name in means])
+    return in_order(means)
 
 
 def main() -> None:
@@ -70,13 +76,13 @@ def main() -> None:
     one = outside[outside["evaluated"] == "zoo-resnet"]
     areas = links.groupby(["attack", "defense"])[["same", "score"]].apply(link_auc).unstack()
     print("Equation 10, zoo-resnet, %")
-    print(by_defense(one, equation_10(one)).drop("reconstruction").round(1).to_string())
+    print(by_defense(one, equation_10(one)).drop("reconstruction", errors="ignore").round(1).to_string())
     print("\nEquation 10, all recognisers that are not authorised, %")
     print(by_defense(outside, equation_10(outside)).loc[["recognition"]].round(1).to_string())
     print("\nMatched to the very photo at the adversary's threshold, all that are not authorised, %")
     print(by_defense(outside, same_photo(outside)).loc[["recognition", "reconstruction"]].round(1).to_string())
     print("\nArea under the ROC curve of links")
-    print(areas.reindex(columns=[name for name in DEFENSES if name in areas]).round(4).to_string())
+    print(in_order(areas).round(4).to_string())
 
 
 if __name__ == "__main__":
