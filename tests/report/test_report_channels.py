@@ -124,6 +124,24 @@ def test_attributes_count_where_the_goal_hides_them(tmp_path: Path, goal: str, c
     assert any(e.described == ["gender"] for e in ladder_rows) is counts
 
 
+def test_one_missed_bar_is_enough_whatever_is_not_measured(tmp_path: Path) -> None:
+    a = entry(recommend(channels_run(tmp_path / "run", ALL_OF_CLEAN)), "A")
+    bad, none = replace(a.utility, value=0.625), replace(a.drop, value=None, status="skipped")
+    assert a.useful is True
+    assert replace(a, drop=none).useful is None
+    assert replace(a, utility=bad).useful is False
+    assert replace(a, utility=bad, drop=none).useful is False
+
+
+def test_the_recogniser_of_a_representation_cannot_drop_from_clean_pictures(tmp_path: Path) -> None:
+    a = entry(recommend(channels_run(tmp_path / "run", ALL_OF_CLEAN)), "A")
+    sent = replace(a, upload="a representation", drop=replace(a.drop, value=None, status="skipped"))
+    assert [bar.of for bar in a.utility_bars] == ["kept", "drop"]
+    assert [bar.of for bar in sent.utility_bars] == ["kept"]
+    assert sent.useful is True
+    assert replace(sent, utility=replace(sent.utility, value=0.625)).useful is False
+
+
 INSIDER = replace(ABUSE, label="insider", plugin="insider")
 
 

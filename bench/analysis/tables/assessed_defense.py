@@ -20,7 +20,7 @@ from bench.analysis.pooling import Pool, SampleScores, drawn_means
 from bench.analysis.rows import Rows
 from bench.analysis.table_model import Measurement, RowKind, absent
 from bench.analysis.tables.client_cost import Cost, costs
-from bench.analysis.tables.goals import PURPOSES, Purpose
+from bench.analysis.tables.goals import PURPOSES, Bar, Purpose
 from bench.analysis.tables.questions import PRIMARY, asked, by_design, is_upload, leaks_to
 from bench.analysis.tables.row_layout import kind_of, sides_of
 from bench.analysis.tables.self_checks import self_checks
@@ -193,10 +193,21 @@ class AssessedDefense:
         return self.kind != "clean" and self.complete
 
     @property
+    def sends_representation(self) -> bool:
+        """True if it sends a representation in place of a picture."""
+        return self.upload == "a representation"
+
+    @property
+    def utility_bars(self) -> list[Bar]:
+        """The bars of the utility of its goal that can be asked. A recogniser of representations sees no clean picture,
+        so that its accuracy cannot drop from that on such."""
+        return [b for b in PURPOSES[self.goal].utility_bars if b.of != "drop" or not self.sends_representation]
+
+    @property
     def useful(self) -> bool | None:
-        """True if it meets the bars of the utility of its goal; None if a value is missing."""
-        met = [bar.met(self.drop if bar.of == "drop" else self.utility) for bar in PURPOSES[self.goal].utility_bars]
-        return None if None in met else all(met)
+        """True if it meets these bars, False if it misses one; None if it misses none and a value is missing."""
+        met = [bar.met(self.drop if bar.of == "drop" else self.utility) for bar in self.utility_bars]
+        return False if False in met else None if None in met else True
 
     @property
     def leaks(self) -> bool | None:

@@ -115,7 +115,7 @@ def compare(
     drawn = draw([m.utility for m in made], [m.matched for m in made])
     entries = [_with_interval(e, drawn, i) for i, e in enumerate(entries)]
     asked_of = _asked_by_upload(entries)
-    entries = [replace(e, untried=[names[a] for a in names if a in asked_of[_sends(e)] - e.attackers]) for e in entries]
+    entries = [replace(e, untried=_untried(e, names, asked_of[e.sends_representation])) for e in entries]
     entries = _compared(entries, drawn)
     reference = next((m for m in made if m.entry.kind == "clean"), None)
     entries = [replace(e, protects=m.protects(reference)) for e, m in zip(entries, made, strict=True)]
@@ -141,15 +141,14 @@ def by_itself(made: Assessment) -> AssessedDefense:
     return _with_interval(made.entry, draw([made.utility], [made.matched]), 0)
 
 
-def _sends(entry: AssessedDefense) -> bool:
-    """Whether the client sends a representation of the defense's own."""
-    return entry.upload == "a representation"
+def _untried(entry: AssessedDefense, names: Mapping[Attacker, str], asked: frozenset[Attacker]) -> list[str]:
+    return [name for attacker, name in names.items() if attacker in asked - entry.attackers]
 
 
 def _asked_by_upload(entries: Sequence[AssessedDefense]) -> Mapping[bool, frozenset[Attacker]]:
     """Return the attackers that any defense faced which does not send a representation, and which sends one."""
     return {
-        own: frozenset(a for e in entries if e.candidate and _sends(e) == own for a in e.attackers)
+        own: frozenset(a for e in entries if e.candidate and e.sends_representation == own for a in e.attackers)
         for own in (False, True)
     }
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from bench.analysis.cells import CellRow
 from bench.analysis.table_model import Measurement, TableMetric
 from bench.analysis.tables.assessed_defense import LEAKAGE, AssessedDefense, Assessment
-from bench.analysis.tables.goals import CONTROLS, PURPOSES, Purpose, purpose_of
+from bench.analysis.tables.goals import CONTROLS, Purpose, purpose_of
 from bench.analysis.tables.recommendation import Recommendation, assessments, by_itself, compare
 from bench.analysis.tables.self_checks import control_settings
 from bench.analysis.tables.tried_attacks import CHANNEL_NAMES, Attacker, TriedAttack, names_of
@@ -340,7 +340,7 @@ def _reasons(entry: AssessedDefense, found: Recommendation) -> list[str]:
         if measurement.value is None:
             made.append(f"no {what}: {measurement.reason or measurement.status}")
     if entry.useful is False:
-        limits = " and ".join(f"{bar.metric.label} {bar.text}" for bar in PURPOSES[entry.goal].utility_bars)
+        limits = " and ".join(f"{bar.metric.label} {bar.text}" for bar in entry.utility_bars)
         shown = f"{found.purpose.utility.shown(entry.utility.value)} {found.purpose.utility.unit}".strip()
         made.append(f"does not keep its goal, which asks for {limits}: it has {shown}")
     if entry.untried:
