@@ -57,7 +57,7 @@ def link_auc(of: pd.DataFrame) -> float:
 
 
 def in_order(of: pd.DataFrame) -> pd.DataFrame:
-    """Return a table whose columns are defenses with those of the reference run first."""
+    """Return a table with a column for each defense, with those of the reference run first."""
     known = [name for name in DEFENSES if name in of]
     return of[[*known, *sorted(set(of) - set(known))]]
 

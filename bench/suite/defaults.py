@@ -23,7 +23,7 @@ def write_defaults(raw: dict[str, Any]) -> Callable[[str], str]:
     """Write ``[defaults]`` into the experiments of a suite file and remove the table.
 
     Return a function of an error message that makes its place that of the defaults, where the value comes from there:
-    ``experiment[2].pairs`` becomes ``defaults.pairs``. It may be called after ``raw`` was changed further.
+    ``experiment[2].pairs`` becomes ``defaults.pairs``. It compares with ``raw`` as it is when it is called.
 
     Raise `SuiteError` for a key that is not one of an experiment. Experiments that are not tables are left alone; they
     are an error of their own.

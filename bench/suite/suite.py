@@ -113,7 +113,7 @@ class Suite:
 class SuiteSource:
     """The checked tables of a suite, with nothing resolved; the other fields are those of `Suite`.
 
-    ``place`` makes the place in an error message that of ``[defaults]``, where the value comes from there.
+    ``relocated`` returns an error message with the place of ``[defaults]``, if the value comes from there.
     """
 
     path: Path
@@ -121,7 +121,7 @@ class SuiteSource:
     raw: Mapping[str, Any]
     sha256: str
     added: tuple[str, ...] = ()
-    place: Callable[[str], str] = str
+    relocated: Callable[[str], str] = str
 
 
 # ---- from a file or a record to tables -------------------------------------------------------------------------------
@@ -182,7 +182,7 @@ def read(
         raise SuiteError("\n".join(f"{path}: {line}" for line in lines)) from None
     except SuiteError as error:
         raise SuiteError(f"{path}: {inherited(str(error))}") from None
-    return SuiteSource(path=path, tables=tables, raw=raw, sha256=file_sha256(path), added=added, place=inherited)
+    return SuiteSource(path=path, tables=tables, raw=raw, sha256=file_sha256(path), added=added, relocated=inherited)
 
 
 def _apply(raw: dict[str, Any], overrides: Sequence[str], path: Path) -> Callable[[str], str]:
@@ -318,7 +318,7 @@ def resolve(source: SuiteSource, registry: Registry, pairs: int | None = None, *
         experiments = [_experiment(e, resolver, path.parent, pairs) for e in expanded]
         _check_one_meaning(experiments)
     except BenchError as error:
-        raise type(error)(f"{path}: {source.place(str(error))}") from None
+        raise type(error)(f"{path}: {source.relocated(str(error))}") from None
     return assemble(source, experiments)
 
 

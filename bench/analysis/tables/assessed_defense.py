@@ -199,15 +199,17 @@ class AssessedDefense:
 
     @property
     def utility_bars(self) -> list[Bar]:
-        """The bars of the utility of its goal that can be asked. A recogniser of representations sees no clean picture,
-        so that its accuracy cannot drop from that on such."""
+        """The bars of the utility of its goal that can be asked. That on the drop from clean pictures is not asked of a
+        defense that sends a representation: its recogniser sees no picture."""
         return [b for b in PURPOSES[self.goal].utility_bars if b.of != "drop" or not self.sends_representation]
 
     @property
     def useful(self) -> bool | None:
-        """True if it meets these bars, False if it misses one; None if it misses none and a value is missing."""
+        """True if it meets all `utility_bars`, False if it misses one, None if that depends on a missing value."""
         met = [bar.met(self.drop if bar.of == "drop" else self.utility) for bar in self.utility_bars]
-        return False if False in met else None if None in met else True
+        if False in met:
+            return False
+        return None if None in met else True
 
     @property
     def leaks(self) -> bool | None:

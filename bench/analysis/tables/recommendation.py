@@ -146,7 +146,7 @@ def _untried(entry: AssessedDefense, names: Mapping[Attacker, str], asked: froze
 
 
 def _asked_by_upload(entries: Sequence[AssessedDefense]) -> Mapping[bool, frozenset[Attacker]]:
-    """Return the attackers that any defense faced which does not send a representation, and which sends one."""
+    """Return the attackers that any of the defenses faced which send a representation (True), or do not (False)."""
     return {
         own: frozenset(a for e in entries if e.candidate and e.sends_representation == own for a in e.attackers)
         for own in (False, True)

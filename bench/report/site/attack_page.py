@@ -61,7 +61,7 @@ class AttackerPage:
         return sum(line.attack.leaks is True for _, lines in self.boards for line in lines)
 
     @property
-    def tried(self) -> int:
+    def tested(self) -> int:
         """On how many defenses it was measured and tested."""
         return sum(line.attack.leaks is not None for _, lines in self.boards for line in lines)
 

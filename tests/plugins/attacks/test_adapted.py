@@ -137,8 +137,9 @@ def test_held_out_people_count_by_ranks_and_then_by_the_loss() -> None:
     wanted = torch.eye(2)
     sure, unsure = torch.tensor([[9.0, 1], [1, 9]]), torch.tensor([[3.0, 2], [2, 3]])
     wrong = torch.tensor([[1.0, 0.9], [0.9, 0.8]])  # The second one is nearer to the first target.
-    assert _error(sure, wanted, 0.05) < _error(unsure, wanted, 0.05) < _error(wrong, wanted, 1.0)
-    assert _error(wanted, wanted, 1.0) < _error(wrong, wanted, 0.05)
+    for temperature in (0.05, 1.0):
+        errors = [_error(found, wanted, temperature) for found in (sure, unsure, wrong)]
+        assert errors == sorted(set(errors))
 
 
 def test_better_ranks_count_more_than_a_smaller_loss() -> None:

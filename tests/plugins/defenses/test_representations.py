@@ -258,7 +258,9 @@ def test_two_auxiliary_people_are_enough() -> None:
     training = TrainingFaces.of(faces, defense.started_from(), _context(defense))
     assert sorted(training.people.tolist()) == [0, 0, 1, 1]
     assert len(training.targets) == len(training.held_out) == 2
-    assert defense.fit(faces, _context(defense))
+    state = defense.fit(faces, _context(defense))
+    assert state
+    assert all(bool(tensor.isfinite().all()) for tensor in state.values())
 
 
 # ---- what is trained -------------------------------------------------------------------------------------------------
