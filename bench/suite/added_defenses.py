@@ -6,7 +6,7 @@ like those of the suite file, and what cannot be asked of them in an experiment 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from bench.core.errors import SuiteError
@@ -79,18 +79,21 @@ def check_defenses(added: Sequence[AddedDefense], registry: Registry) -> None:
                     instantiate(registration.cls, one.passed, one.where)
 
 
-def add_defenses(raw: dict[str, Any], added: Sequence[AddedDefense]) -> tuple[str, ...]:
+def add_defenses(
+    raw: dict[str, Any], added: Sequence[AddedDefense], shown: Mapping[str, Sequence[Reference]]
+) -> tuple[str, ...]:
     """Add defenses to every experiment of a suite that does not ask for them already, and return their labels.
 
     A defense has one label in all experiments: the one of its table, else the one under which the suite asks for it in
-    other experiments, else its name with its parameters, marked where the suite uses this label for something else.
+    other experiments, else its name with its parameters, marked where the suite uses this label for something else, or
+    a defense of ``shown`` has it: those by experiment whose rows of a reference run are shown beside it.
     Raise `SuiteError`, which names the option, for a label of its table that the suite uses for something else.
     """
     tables = [table for table in _experiments(raw) if isinstance(table.get("defenses"), list)]
     made: list[str] = []
     for table in added:
         missing = [own for own in tables if not any(asks(table, d) for d in own["defenses"])]
-        entry = _labelled(table, tables, missing)
+        entry = _labelled(table, tables, missing, shown)
         for own in missing:
             own["defenses"].append(entry)
         made += [full.label for full in full_references("defense", entry, "--defense")] if missing else []
@@ -98,7 +101,10 @@ def add_defenses(raw: dict[str, Any], added: Sequence[AddedDefense]) -> tuple[st
 
 
 def _labelled(
-    table: AddedDefense, experiments: Sequence[dict[str, Any]], missing: Sequence[dict[str, Any]]
+    table: AddedDefense,
+    experiments: Sequence[dict[str, Any]],
+    missing: Sequence[dict[str, Any]],
+    shown: Mapping[str, Sequence[Reference]],
 ) -> AddedDefense:
     """Return the table of an added defense, with the label that it gets in the experiments that lack it."""
     if "label" in table:
@@ -111,8 +117,10 @@ def _labelled(
     own = [defense for experiment in experiments for defense in experiment["defenses"] if asks(table, defense)]
     labels = [defense["label"] for defense in own if isinstance(defense, dict) and "label" in defense]
     default = reference_words(table)
+    others = {name: [d for d in defenses if not asks(table, d)] for name, defenses in shown.items()}
+    beside = [{**e, "defenses": [*e["defenses"], *others.get(str(e.get("name")), ())]} for e in missing]
     for label in (*labels[:1], default):
-        if not _taken({**table, "label": label}, missing):
+        if not _taken({**table, "label": label}, beside):
             return {**table, "label": label}
     return {**table, "label": f"{default} (added)"}
 

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bench.core.errors import SuiteError
-from bench.core.text import shortened
+from bench.core.text import shortened, spelling
 from bench.store.reference import defense_tables
 from bench.store.run_record import RunRecord
 from bench.suite.added_defenses import AddedDefense, as_table, asks, spelt
+from bench.suite.expand import full_references
 from bench.suite.version import questions
 
 
@@ -51,10 +52,11 @@ def require_own_labels(raw: Mapping[str, Any], reference: RunRecord) -> None:
     for table in raw.get("experiment", ()):
         for own in table["defenses"]:
             others = [d for d in known.get(table["name"], ()) if as_table(d) != as_table(own)]
-            if taken := {label for d in others for label in spelt(d, "")} & spelt(own, ""):
+            labels = [full.label for d in others for full in full_references("defense", d, "")]
+            if taken := [label for label in labels if spelling(label) in spelt(own, "")]:
                 raise SuiteError(
                     f"experiment {table['name']!r}: the reference run of {reference.suite.version} calls another "
-                    f"defense {shortened(min(taken))!r}; give this one another label"
+                    f"defense {shortened(taken[0])!r}; give this one another label"
                 )
 
 

@@ -30,7 +30,7 @@ from bench.core.text import spelling
 from bench.core.whole_files import LARGEST_SUITE, read_whole
 from bench.metrics.vocabulary import IMAGE_METRICS, METRIC_NAMES
 from bench.registry.discovery import Registry
-from bench.store.reference import find_reference
+from bench.store.reference import defense_tables, find_reference
 from bench.store.run_record import RunRecord, SuiteRecord
 from bench.suite.added_defenses import AddedDefense, add_defenses, check_defenses, parse_defenses
 from bench.suite.bundled import check_standard
@@ -219,7 +219,8 @@ def _change_defenses(
                     f"defaults.defenses: expected a defense that the reference run of {tables.suite.version} lacks, "
                     "found none; add one, or compute these with --recompute-reference"
                 )
-    added = add_defenses(raw, defenses)
+    shown = {} if reference is None or recompute else defense_tables(reference)
+    added = add_defenses(raw, defenses, shown)
     if reference is not None and not recompute:
         require_own_labels(raw, reference)
     return added

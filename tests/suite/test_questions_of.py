@@ -70,8 +70,17 @@ def test_nobody_takes_the_name_of_a_defense_of_the_reference_run(text: str, tmp_
     with pytest.raises(SuiteError, match=r"the reference run of standard-1 calls another defense '.*'; give this one"):
         read(path)
     (table,) = tomllib.loads(f"x = [{text}]")["x"]
-    with pytest.raises(SuiteError, match="the reference run of standard-1 calls another defense"):
+    with pytest.raises(SuiteError, match=r"the reference run of standard-1 calls another defense '(identity|blur)'"):
         read(published()["standard"], defenses=[table])
+
+
+@pytest.mark.parametrize(
+    ("table", "label"),
+    [({"plugin": "pmt"}, "pmt (added)"), ({"plugin": "mr-pmt"}, "mr-pmt (added)"), ({"plugin": "blur"}, "blur")],
+)
+def test_an_added_defense_gets_a_label_that_the_reference_run_leaves_free(table: dict[str, str], label: str) -> None:
+    """PMT of the reference run has other parameters, and labels are compared whatever their case; blur is the same."""
+    assert read(published()["standard"], defenses=[table]).added == (label,)
 
 
 def test_a_name_in_a_table_is_the_name_alone(tmp_path: Path) -> None:
