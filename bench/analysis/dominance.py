@@ -55,15 +55,6 @@ def draw(utility: Sequence[Pool | None], attacks: Sequence[Sequence[Pool]]) -> B
     return BootstrapDraws(utility=means[:, :n], leakage=leakage, worst=worst)
 
 
-def interval(values: Floats, level: float = 0.95) -> tuple[float, float] | None:
-    """Return the percentile interval of drawn values ``(draws,)``; None if none is finite or all are equal."""
-    known = values[np.isfinite(values)]
-    if not len(known) or known.min() == known.max():
-        return None
-    low, high = np.quantile(known, [0.5 - level / 2, 0.5 + level / 2])
-    return float(low), float(high)
-
-
 def dominates(
     utility: NDArray[np.float64], leakage: NDArray[np.float64], comparable: NDArray[np.bool_]
 ) -> NDArray[np.bool_]:

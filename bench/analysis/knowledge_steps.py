@@ -11,8 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from bench.analysis.channel_leaks import LEAKAGE, ORDER, ChannelLeak, on_common_cells
-from bench.analysis.dominance import draw, interval
-from bench.analysis.pooling import Pool
+from bench.analysis.pooling import Pool, interval_of_highest
 from bench.analysis.rows import Rows
 from bench.analysis.shuffle_tests import ShuffleTest, paired
 from bench.analysis.table_model import Measurement
@@ -23,8 +22,8 @@ from bench.core.domain import KNOWLEDGE, Channel
 class KnowledgeStep:
     """The best attack of a channel with exactly this knowledge, an index of `bench.core.domain.KNOWLEDGE`.
 
-    ``found`` is its leak; its interval is that of the maximum over the ``tried`` attacks, which is chosen again in each
-    draw of people.
+    ``found`` is its leak; its interval is that of the highest of the ``tried`` attacks
+    (`bench.analysis.pooling.interval_of_highest`).
     """
 
     knowledge: int
@@ -100,10 +99,8 @@ def _of_the_best(best: ChannelLeak, tried: Sequence[ChannelLeak]) -> Measurement
     found = replace(best.found, note=best.name if len(tried) == 1 else f"{best.name}, best of {len(tried)}")
     if len(tried) < 2:
         return found
-    ends = interval(draw([None], [[leak.pool for leak in tried]]).leakage[:, 0])
-    if ends is None:
-        return found
-    return replace(found, low=min(ends[0], best.leak), high=max(ends[1], best.leak), interval="drawn")
+    ends = interval_of_highest([leak.pool for leak in tried])
+    return found if ends is None else replace(found, low=ends[0], high=ends[1], interval="drawn")
 
 
 # ---- the weaker against the stronger ---------------------------------------------------------------------------------

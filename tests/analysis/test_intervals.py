@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -11,10 +12,20 @@ import numpy as np
 import pandas as pd
 import pytest
 from fake_run import ONE, FakeRun, rewritten, write_fake_run
+from scipy.stats import norm
 from support import benchmark
 
 from bench.analysis.measures import measure, metric_named, select
-from bench.analysis.pooling import DRAWS, Pool, SampleScores, difference_of, drawn_means, joint_deviates, mean
+from bench.analysis.pooling import (
+    DRAWS,
+    Pool,
+    SampleScores,
+    difference_of,
+    drawn_means,
+    interval_of_highest,
+    joint_deviates,
+    mean,
+)
 from bench.analysis.rows import Rows
 from bench.analysis.table_model import Measurement
 from bench.metrics import pair_interval, wilson_interval
@@ -230,3 +241,38 @@ def test_a_paired_difference_is_narrower_than_an_unpaired_one() -> None:
     assert unpaired is not None
     assert paired.error < 0.2 * unpaired.error
     assert difference_of(before, Pool()) is None
+
+
+# ---- the highest of several ------------------------------------------------------------------------------------------
+
+
+def _attacks(rates: Sequence[float], rng: np.random.Generator, people: int = 208) -> list[Pool]:
+    """Return decisions on the same people of attacks with these true rates, which often succeed on the same people."""
+    deviates = (rng.standard_normal((people, 1)) + rng.standard_normal((people, len(rates)))) / 2**0.5
+    hits = deviates < norm.ppf(rates)
+    return [Pool([SampleScores(one.astype(float), np.arange(people))]) for one in hits.T]
+
+
+@pytest.mark.parametrize("rates", [[0.02] * 12, [0.5] * 12, list(np.linspace(0.1, 0.5, 12))])
+def test_the_interval_of_the_worst_attack_holds_although_it_was_chosen(rates: list[float]) -> None:
+    """The interval of the attack that is the highest in each sample lies too high, because it was chosen."""
+    rng = np.random.default_rng(0)
+    covered, repeats = 0, 60
+    for _ in range(repeats):
+        low, high = interval_of_highest(_attacks(rates, rng)) or (1.0, 0.0)
+        covered += low <= max(rates) <= high
+    assert covered >= 0.9 * repeats
+
+
+def test_the_interval_of_the_only_attack_is_its_own() -> None:
+    (one,) = _attacks([0.3], np.random.default_rng(0))
+    assert interval_of_highest([one, Pool()]) == one.estimate().interval()
+
+
+def test_attacks_that_never_or_always_succeed_have_an_interval_of_their_highest() -> None:
+    never, always = _attacks([1e-12, 1 - 1e-12], np.random.default_rng(0))
+    low, high = interval_of_highest([never, never]) or (1.0, 0.0)
+    assert 0 == low < high < 0.05
+    low, high = interval_of_highest([never, always]) or (0.0, 0.0)
+    assert 0.95 < low < 1 == high
+    assert interval_of_highest([]) is None

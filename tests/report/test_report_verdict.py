@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 from fake_run import ABUSE, ESTIMATE, HOSTILE, INVERSIONS, LEAKY, RECFACE, FakeRun, rewritten, write_fake_run
 
-from bench.analysis.dominance import dominates, draw, interval
+from bench.analysis.dominance import dominates, draw
 from bench.analysis.pooling import Pool, SampleScores
 from bench.analysis.rows import Rows
 from bench.analysis.tables import build
@@ -130,8 +130,6 @@ def test_a_single_person_says_little_and_nobody_says_nothing() -> None:
     drawn = draw([_pool(1, 0, 1), rare], [[], []])
     assert np.quantile(drawn.utility[:, 1], 0.025) < 0.3
     assert draw([], []).utility.shape == (2000, 0)
-    assert interval(np.array([np.nan, 0.5, 0.5])) is None
-    assert interval(np.arange(101.0)) == pytest.approx((2.5, 97.5))
 
 
 # ---- defenses --------------------------------------------------------------------------------------------------------

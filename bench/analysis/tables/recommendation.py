@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from bench.analysis.cells import CellRow
-from bench.analysis.dominance import BootstrapDraws, dominates, draw, interval
+from bench.analysis.dominance import BootstrapDraws, dominates, draw
+from bench.analysis.pooling import interval_of_highest
 from bench.analysis.rows import Rows
 from bench.analysis.table_model import ROW_KINDS
 from bench.analysis.tables.assessed_defense import AssessedDefense, Assessment, Dominator
@@ -110,10 +111,10 @@ def compare(
     pictures or features those that others of its kind faced.
     """
     made = sorted(made, key=lambda m: -ROW_KINDS.index(m.entry.kind))
-    entries = [m.entry for m in made]
-    names = names_of([a.attacker for e in entries if e.candidate for a in e.tried] if asked is None else asked)
+    faced = [a.attacker for m in made if m.entry.candidate for a in m.entry.tried]
+    names = names_of(faced if asked is None else asked)
     drawn = draw([m.utility for m in made], [m.matched for m in made])
-    entries = [_with_interval(e, drawn, i) for i, e in enumerate(entries)]
+    entries = [_with_interval(m, drawn, i) for i, m in enumerate(made)]
     asked_of = _asked_by_upload(entries)
     entries = [replace(e, untried=_untried(e, names, asked_of[e.sends_representation])) for e in entries]
     entries = _compared(entries, drawn)
@@ -138,7 +139,7 @@ def compare(
 
 def by_itself(made: Assessment) -> AssessedDefense:
     """Return a defense that is compared with no other, with the interval of its leakage that `compare` gives."""
-    return _with_interval(made.entry, draw([made.utility], [made.matched]), 0)
+    return _with_interval(made, draw([made.utility], [made.matched]), 0)
 
 
 def _untried(entry: AssessedDefense, names: Mapping[Attacker, str], asked: frozenset[Attacker]) -> list[str]:
@@ -170,22 +171,20 @@ def _settings(rows: Rows) -> Mapping[tuple[str, ...], list[CellRow]]:
 # ---- all together ----------------------------------------------------------------------------------------------------
 
 
-def _with_interval(entry: AssessedDefense, drawn: BootstrapDraws, i: int) -> AssessedDefense:
-    """Return the defense with the interval of the maximum over its attacks, if the worst attack differs between
-    draws."""
-    chosen = drawn.worst[:, i]
+def _with_interval(made: Assessment, drawn: BootstrapDraws, i: int) -> AssessedDefense:
+    """Return the defense with the interval of the highest of all its attacks, and the share of draws in which the worst
+    attack is the worst."""
+    entry, chosen = made.entry, drawn.worst[:, i]
     known = chosen >= 0
     if entry.worst is None or not known.any():
         return entry
-    share = float((chosen[known] == 0).mean())
-    found = interval(drawn.leakage[:, i]) if share < 1 else None
+    entry = replace(entry, worst_share=float((chosen[known] == 0).mean()))
+    found = interval_of_highest(made.matched) if len(made.matched) > 1 else None
     if found is None:
-        return replace(entry, worst_share=share)
-    value = entry.leakage.value or 0.0
+        return entry
     several = plural(len({a.attacker for a in entry.on_faces}), "attack")
-    note = f"the worst of {several} that match or link faces, chosen again in each draw"
-    leakage = replace(entry.leakage, low=min(found[0], value), high=max(found[1], value), interval="drawn", note=note)
-    return replace(entry, leakage=leakage, worst_share=share)
+    note = f"the worst of {several} that match or link faces; the interval allows for the choice"
+    return replace(entry, leakage=replace(entry.leakage, low=found[0], high=found[1], interval="drawn", note=note))
 
 
 def _compared(entries: Sequence[AssessedDefense], drawn: BootstrapDraws) -> list[AssessedDefense]:

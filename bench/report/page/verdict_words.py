@@ -137,7 +137,7 @@ def _utility_and_leakage(found: Recommendation, best: AssessedDefense, several: 
         pieces.append(f"and after {tried} ({attack}) held-out recognisers match")
         pieces += [(LEAKAGE, best.leakage), "of faces to the very photo."]
     if best.leakage.interval == "drawn":
-        pieces.append("Its interval is that of the strongest attack, which is chosen again in each draw of people.")
+        pieces.append("Its interval allows for the choice of the strongest attack.")
     if worst is not None and worst.chance.value is not None:
         what = "linked" if worst.channel == "linkage" else "matched"
         pieces += [f"Strangers are {what} in", (CHANCE, worst.chance), "."]
