@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from bench.analysis.channel_leaks import LEAKAGE, ORDER, ChannelLeak, on_common_cells
-from bench.analysis.pooling import Pool, interval_of_highest
+from bench.analysis.dominance import interval_of_highest
+from bench.analysis.pooling import Pool
 from bench.analysis.rows import Rows
 from bench.analysis.shuffle_tests import ShuffleTest, paired
 from bench.analysis.table_model import Measurement
@@ -23,7 +24,7 @@ class KnowledgeStep:
     """The best attack of a channel with exactly this knowledge, an index of `bench.core.domain.KNOWLEDGE`.
 
     ``found`` is its leak; its interval is that of the highest of the ``tried`` attacks
-    (`bench.analysis.pooling.interval_of_highest`).
+    (`bench.analysis.dominance.interval_of_highest`).
     """
 
     knowledge: int

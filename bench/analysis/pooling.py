@@ -14,12 +14,10 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from statistics import NormalDist
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import beta, norm
 
 from bench.analysis.table_model import Measurement, Method, absent
 from bench.metrics.clustering import (
@@ -38,7 +36,6 @@ Floats = NDArray[np.float64]
 
 DRAWS = 2000  # Draws of people: fifty of them lie beyond each end of a 95 % interval.
 SEED = 0  # Seed of all draws, so that a report is the same whenever it is made.
-_UPPER = NormalDist().inv_cdf(0.975)  # The normal deviate of one end of a 95 % interval.
 _ROUNDING = 1e-9  # Scores that differ by less, relative to the largest one, are equal.
 _DRAWN_AT_ONCE = 4_000_000  # Random weights in memory at a time: draws times people.
 
@@ -455,36 +452,6 @@ def drawn_means(pools: Sequence[Pool]) -> Floats:
             known = pool.estimate()
             found[:, k] = known.bound(found[:, k]) if known.known else pool.mean
     return found
-
-
-def interval_of_highest(pools: Sequence[Pool]) -> tuple[float, float] | None:
-    """Return a 95 % interval of the highest of the true means of several pools; None if there is none, or if nothing is
-    known about the error of one.
-
-    The highest of several measurements is biased upwards, so that its own interval, or that of the highest in draws of
-    people, lies too high where several are close. Here the lower end is the highest of lower bounds that hold for all
-    means together in 97.5 % of runs, at the quantile of the largest of their `joint_deviates`. The upper end is the
-    highest of upper bounds that hold for each in 97.5 %. Bounds of shares are exact (Clopper and Pearson 1934), because
-    Wilson's are too high for a few successes that were chosen among many. A single pool has its own interval.
-    """
-    own = [pool for pool in pools if pool.n]
-    known = [pool.estimate() for pool in own]
-    if not known or not all(one.known for one in known):
-        return None
-    if len(known) == 1:
-        return known[0].interval()
-    together = max(_UPPER, float(np.quantile(joint_deviates(own).max(axis=1), 0.975)))
-    return max(_exact_bound(one, -together) for one in known), max(_exact_bound(one, _UPPER) for one in known)
-
-
-def _exact_bound(of: Estimate, z: float) -> float:
-    """Return the bound of a mean at a normal deviate; that of a share is exact for its effective number of trials."""
-    if of.trials is None:
-        return float(of.bound(z))
-    hits, level = of.mean * of.trials, norm.cdf(of.widened(z))
-    if z < 0:
-        return float(beta.ppf(level, hits, of.trials - hits + 1)) if hits > 0 else 0.0
-    return float(beta.ppf(level, hits + 1, of.trials - hits)) if hits < of.trials else 1.0
 
 
 def difference_of(before: Pool, after: Pool) -> Estimate | None:

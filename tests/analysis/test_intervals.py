@@ -15,6 +15,7 @@ from fake_run import ONE, FakeRun, rewritten, write_fake_run
 from scipy.stats import norm
 from support import benchmark
 
+from bench.analysis.dominance import interval_of_highest
 from bench.analysis.measures import measure, metric_named, select
 from bench.analysis.pooling import (
     DRAWS,
@@ -22,7 +23,6 @@ from bench.analysis.pooling import (
     SampleScores,
     difference_of,
     drawn_means,
-    interval_of_highest,
     joint_deviates,
     mean,
 )

@@ -75,7 +75,7 @@ class AssessedDefense:
 
     ``attacks`` are those that count: attacks on faces (recognition, reconstruction and linkage), the worst first, then
     those on attributes. ``leakage`` is the leakage under ``attacks[0]``, if that is an attack on faces. Its interval is
-    that of the highest of all of these (`bench.analysis.pooling.interval_of_highest`); ``worst_share`` is the share of
+    that of the highest of them (`bench.analysis.dominance.interval_of_highest`); ``worst_share`` is the share of
     draws in which ``attacks[0]`` is that maximum. ``aside`` are attacks of attackers that failed their self-check; they
     do not count, and have the reason beside them. ``insiders`` are those of the service that does what it should.
     ``suite_version`` is the version of the suite, empty if it has none. ``upload`` is what the client sends, as cells

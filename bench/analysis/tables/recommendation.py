@@ -14,8 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from bench.analysis.cells import CellRow
-from bench.analysis.dominance import BootstrapDraws, dominates, draw
-from bench.analysis.pooling import interval_of_highest
+from bench.analysis.dominance import BootstrapDraws, dominates, draw, interval_of_highest
 from bench.analysis.rows import Rows
 from bench.analysis.table_model import ROW_KINDS
 from bench.analysis.tables.assessed_defense import AssessedDefense, Assessment, Dominator
