@@ -12,7 +12,6 @@ from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import beta, norm
 
 from bench.analysis.pooling import Floats, Pool, drawn_means, joint_deviates
 from bench.metrics.clustering import Estimate
@@ -80,13 +79,16 @@ def interval_of_highest(pools: Sequence[Pool]) -> tuple[float, float] | None:
 
 
 def _exact_bound(of: Estimate, z: float) -> float:
-    """Return the bound of a mean at a normal deviate; that of a share is exact for its effective number of trials."""
+    """Return the bound of a mean at the normal deviate ``z``, a lower one below 0; that of a share is exact for its
+    effective number of trials."""
     if of.trials is None:
         return float(of.bound(z))
-    hits, level = of.mean * of.trials, norm.cdf(of.widened(z))
+    from scipy.special import betaincinv, ndtr
+
+    hits, level = of.mean * of.trials, float(ndtr(of.widened(z)))
     if z < 0:
-        return float(beta.ppf(level, hits, of.trials - hits + 1)) if hits > 0 else 0.0
-    return float(beta.ppf(level, hits + 1, of.trials - hits)) if hits < of.trials else 1.0
+        return float(betaincinv(hits, of.trials - hits + 1, level)) if hits > 0 else 0.0
+    return float(betaincinv(hits + 1, of.trials - hits, level)) if hits < of.trials else 1.0
 
 
 def dominates(

@@ -32,7 +32,7 @@ from bench.store.score_form import check_score
 
 GROUP_ROWS, GROUP_BYTES = 20_000, 16 << 20  # Largest row group; it ends with a cell unless the cell is larger.
 PART_ROWS = 1_000_000  # of one file
-_ROWS_AT_ONCE, _ROWS_IN_GROUP = 2_000, 1_000_000  # of cells and stages
+_ROWS_AT_ONCE = 2_000  # of cells and stages
 # The column of a score artifact that says whether its images are reconstructions; it is not written.
 _MARK = "reconstructed"
 _ANEW = "run the same command again: it will be computed anew"
@@ -159,15 +159,16 @@ def _lock(cache: Cache, folder: Path) -> HeldLock:
 
 
 def _write_table(path: Path, rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> None:
-    """Write rows as Parquet. Some thousand become Arrow's at a time, and make row groups together: pyarrow cannot read
-    lists of texts as indices into a dictionary, as `bench.core.table_sizes` does, across row groups."""
+    """Write rows as Parquet, in one row group: pyarrow cannot read lists of texts as indices into a dictionary, as
+    `bench.core.table_sizes` does, across several. Some thousand rows at a time become columns of Arrow."""
     beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     rows = iter(rows)
     try:
         tables = [schema.empty_table()]
         while some := list(itertools.islice(rows, _ROWS_AT_ONCE)):
             tables.append(pa.Table.from_pylist(some, schema=schema))
-        pq.write_table(pa.concat_tables(tables), beside, row_group_size=_ROWS_IN_GROUP)
+        table = pa.concat_tables(tables)
+        pq.write_table(table, beside, row_group_size=max(1, table.num_rows))
         os.replace(beside, path)
     finally:
         with contextlib.suppress(OSError):  # An earlier error must be reported, not this one.

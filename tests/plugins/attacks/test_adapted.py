@@ -140,6 +140,7 @@ def test_held_out_people_count_by_ranks_and_then_by_the_loss() -> None:
     for temperature in (0.05, 1.0):
         errors = [_error(found, wanted, temperature) for found in (sure, unsure, wrong)]
         assert errors == sorted(set(errors))
+    assert _error(wanted, wanted, 1.0) < _error(wrong, wanted, 0.05)  # ranks decide, however large the loss is
 
 
 def test_better_ranks_count_more_than_a_smaller_loss() -> None:
