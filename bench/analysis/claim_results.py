@@ -22,7 +22,7 @@ from bench.analysis.pooling import Pool, difference_of
 from bench.analysis.rows import Rows
 from bench.analysis.sample_values import OperatingPoint
 from bench.analysis.table_model import Measurement, TableMetric, absent
-from bench.core.errors import StorageError
+from bench.core.errors import StorageError, SuiteError
 from bench.core.text import plural, set_label
 from bench.store.reading import RunResults
 from bench.store.reference import MARK
@@ -127,12 +127,20 @@ def _sets_by_requested_name(results: RunResults) -> dict[str, str]:
 
 
 def judge(rows: Rows, claims: Sequence[ClaimTable]) -> list[ClaimVerdict]:
-    """Return the verdict on each claim, from the rows of a run."""
-    return [_verdict(rows, claim) for claim in claims]
+    """Return the verdict on each claim, from the rows of a run.
+
+    Raises `StorageError` for a metric that neither bench nor a plugin of the run has.
+    """
+    metrics = []
+    for i, claim in enumerate(claims):
+        try:
+            metrics.append(metric_in(rows, claim.metric))
+        except SuiteError as error:
+            raise StorageError(f"{RECORD}: suite.raw.claims[{i}].metric: {error}") from None
+    return [_verdict(rows, claim, metric) for claim, metric in zip(claims, metrics, strict=True)]
 
 
-def _verdict(rows: Rows, claim: ClaimTable) -> ClaimVerdict:
-    metric = metric_in(rows, claim.metric)
+def _verdict(rows: Rows, claim: ClaimTable, metric: SampleMetric) -> ClaimVerdict:
     compared = [_compare(rows, claim, metric, at) for at in _points(rows, claim)] or [_NOTHING]
     needed = math.ceil(round(claim.at_least * len(compared), 9))
     held = [c for c in compared if c.holds]
@@ -199,6 +207,17 @@ def _cells(rows: Rows, claim: ClaimTable, side: SideTable, at: AxisPoint) -> lis
     return select(rows, **where)
 
 
+def _lacking(rows: Rows, claim: ClaimTable, side: SideTable, at: AxisPoint) -> list[str]:
+    """Return the labels that a side pools, and of which the experiment has no cell at all: the mean of the others is
+    not what the claim is about."""
+    own, found = select(rows, experiment=claim.experiment_of(side)), []
+    for axis in CELL_AXES:
+        if not (axis in at and side.follows(axis)):
+            known = {getattr(c, _FIELDS.get(axis, axis)) for c in own}
+            found += [str(label) for label in side.listed(axis) or () if label not in known]
+    return found
+
+
 def _level(side: SideTable, axis: Literal["sigma", "kappa"], at: AxisPoint) -> float | None:
     """Return the noise level or the threshold of a side at a point; None means the default of the metric."""
     listed = side.listed(axis)
@@ -219,6 +238,8 @@ class _Side:
 
 def _side(rows: Rows, claim: ClaimTable, side: SideTable, metric: SampleMetric, at: AxisPoint) -> _Side:
     cells = _cells(rows, claim, side, at)
+    if cells and (lacking := _lacking(rows, claim, side, at)):
+        return _Side(absent("missing", f"the run has no cell of {' and '.join(lacking)}"), Pool())
     sigma, kappa = _level(side, "sigma", at), _level(side, "kappa", at)
     values, _ = pooled(rows, metric.of(cells), metric, OperatingPoint(sigma=sigma, kappa=kappa))
     return _Side(measure(rows, cells, metric, sigma=sigma, kappa=kappa), values)

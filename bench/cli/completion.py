@@ -76,9 +76,13 @@ def own_runs(ctx: click.Context, param: click.Parameter, incomplete: str) -> lis
 def runs(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Offer what a command that only reads takes: the runs of the output folder, and the versions of suites that have a
     reference run."""
+    from bench.core.errors import StorageError
     from bench.store.reference import reference_versions
 
-    versions = [CompletionItem(version, help="reference run") for version in reference_versions()]
+    try:
+        versions = [CompletionItem(version, help="reference run") for version in reference_versions()]
+    except StorageError:
+        versions = []
     return [*own_runs(ctx, param, incomplete), *_starting_with(incomplete, versions)]
 
 
@@ -97,5 +101,6 @@ def cells(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[C
 
 
 def _starting_with(incomplete: str, items: Iterable[CompletionItem]) -> list[CompletionItem]:
-    """Return the items whose value starts with the text typed so far."""
-    return [item for item in items if item.value.startswith(incomplete)]
+    """Return the items whose value starts with the text typed so far, without names that a shell could not show, such
+    as those with line breaks, or with bytes that are no text."""
+    return [item for item in items if item.value.startswith(incomplete) and item.value.isprintable()]

@@ -24,7 +24,7 @@ from bench.store.run_record import RECORD, RunRecord, read_record
 from bench.store.sample_check import RowsInOrder
 from bench.store.schema import SCHEMA_VERSION
 from bench.store.table_check import check_samples, checked_cells, checked_stage_rows, checked_stages, require_columns
-from bench.store.table_files import TableFile, as_frame, readable
+from bench.store.table_files import RUN_AGAIN, TableFile, as_frame, readable
 
 _BATCH_ROWS = 4_096
 _WRITTEN_OUT = 16  # Most values that become single comparisons.
@@ -178,6 +178,9 @@ class RunResults:
 
     def _find_parts(self, name: str) -> list[TableFile]:
         found = LAYOUTS[self.run.schema](self.folder / "samples", name)
+        there = {part.path.relative_to(self.folder).as_posix() for part in found}
+        if lost := [file for file in self.run.files if file.startswith(f"samples/{name}/") and file not in there]:
+            raise StorageError(f"{self.folder}: expected {lost[0]}, which {RECORD} lists, found none; {RUN_AGAIN}")
         for part in found:
             inside(self.folder, part.path)
             with readable(part.path):

@@ -70,7 +70,10 @@ def find_run_to_read(run: str, results: Path) -> Path:
 
 def _folders() -> list[Path]:
     """Return the folders in which reference runs may lie, in the order in which they are searched."""
-    own = [Path(text).expanduser() for text in os.environ.get(FOLDERS, "").split(os.pathsep) if text]
+    try:
+        own = [Path(text).expanduser() for text in os.environ.get(FOLDERS, "").split(os.pathsep) if text]
+    except RuntimeError:  # It has no home folder of somebody, ``~somebody``.
+        raise StorageError(f"${FOLDERS}: expected folders, found one in the home folder of an unknown user") from None
     return [*own, _PACKAGE]
 
 

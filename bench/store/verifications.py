@@ -64,6 +64,12 @@ class Verification:
     unchecked: Sequence[str] = ()
 
     @property
+    def consistent(self) -> bool:
+        """False if it says that all is well and what is not, or counts what cannot be."""
+        counted = len(self.cells) <= self.recomputable and all(c.rows >= 0 and c.largest >= 0 for c in self.cells)
+        return counted and self.tolerance >= 0 and not (self.ok and (self.differences or self.unchecked))
+
+    @property
     def agreement(self) -> str:
         """How far the recomputed cells agree, in words; cells without a row are told apart from equal ones."""
         full = [cell for cell in self.cells if cell.rows]
@@ -102,4 +108,6 @@ def read_verification(bundle: Path, sha256: str) -> Verification | None:
         return None
     except (OSError, ValueError, OverflowError) as error:
         raise StorageError(f"{path}: expected the record of a verification, found none ({error})") from None
+    if not found.consistent:
+        raise StorageError(f"{path}: expected the record of a verification, found one that contradicts itself")
     return found if found.sha256 == sha256 else None

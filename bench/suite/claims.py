@@ -37,7 +37,8 @@ def _listed_sets(value: Any) -> Any:
 
 _Names = Annotated[list[str], Field(min_length=1), BeforeValidator(_listed)]
 _Sets = Annotated[list[str], Field(min_length=1), BeforeValidator(_listed_sets)]
-_Numbers = Annotated[list[float], Field(min_length=1), BeforeValidator(_listed)]
+_Levels = Annotated[list[Annotated[float, Field(ge=0)]], Field(min_length=1), BeforeValidator(_listed)]
+_Cosines = Annotated[list[Annotated[float, Field(gt=-1, lt=1)]], Field(min_length=1), BeforeValidator(_listed)]
 
 
 class SideTable(StrictTable):
@@ -61,9 +62,9 @@ class SideTable(StrictTable):
     """Labels of attacks."""
     role: Literal["authorised", "unauthorised", "any"] | None = None
     """The role of the evaluated models."""
-    sigma: _Numbers | None = None
+    sigma: _Levels | None = None
     """Standard deviations of the environment noise, of the metrics that depend on it."""
-    kappa: _Numbers | None = None
+    kappa: _Cosines | None = None
     """Thresholds, of the metrics that depend on them."""
 
     def listed(self, axis: Axis) -> Sequence[str | float] | None:

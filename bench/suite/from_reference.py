@@ -49,13 +49,13 @@ def require_own_labels(raw: Mapping[str, Any], reference: RunRecord) -> None:
     """Raise `SuiteError` if a defense of a suite has the label of another defense of the reference run, whose rows,
     such as those of a control, could then not be shown beside it."""
     known = defense_tables(reference)
-    for table in raw.get("experiment", ()):
-        for own in table["defenses"]:
+    for i, table in enumerate(raw.get("experiment", ())):
+        for j, own in enumerate(table["defenses"]):
             others = [d for d in known.get(table["name"], ()) if as_table(d) != as_table(own)]
             labels = [full.label for d in others for full in full_references("defense", d, "")]
             if taken := [label for label in labels if spelling(label) in spelt(own, "")]:
                 raise SuiteError(
-                    f"experiment {table['name']!r}: the reference run of {reference.suite.version} calls another "
+                    f"experiment[{i}].defenses[{j}]: the reference run of {reference.suite.version} calls another "
                     f"defense {shortened(taken[0])!r}; give this one another label"
                 )
 

@@ -40,7 +40,7 @@ def write_questions(raw: dict[str, Any]) -> bool:
     if "experiment" not in other:
         raise SuiteError(f"suite.{_KEY}: expected a suite that asks questions, found {name!r}, which trains networks")
     defenses = _own_defenses(raw, head)
-    raw["suite"] = {**other["suite"], **head}
+    raw["suite"] = {key: value for key, value in other["suite"].items() if key != "name"} | head
     raw["defaults"] = {**other.get("defaults", {}), "defenses": defenses}
     raw |= {key: copy.deepcopy(value) for key, value in other.items() if key not in ("suite", "defaults", "claims")}
     for table in raw.get("experiment", ()):

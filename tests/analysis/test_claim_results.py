@@ -560,3 +560,27 @@ def test_the_suites_hold_what_each_section_claims() -> None:
     assert sections == {"6.1", "6.3", "6.4", "6.5", "6.6", "6.7", "6.8", "6.9"}
     ids = [c.id for claims in made.values() for c in claims]
     assert len(set(ids)) == len(ids)
+
+
+# ---- what cannot be decided ------------------------------------------------------------------------------------------
+
+
+def test_the_mean_of_those_that_exist_is_not_that_of_all(tmp_path: Path) -> None:
+    found = verdict(tmp_path, [Answer("PMT", hits=[True] * 4)], left={"defense": ["PMT", "ghost"]})
+    assert (found.outcome, found.reason) == ("not measured", "missing: the run has no cell of ghost")
+    each = verdict(
+        tmp_path / "each", [Answer("PMT", hits=[True] * 4)], left={"defense": ["PMT", "ghost"]}, each="defense"
+    )
+    assert [one.holds for one in each.comparisons] == [True, None]
+
+
+def test_an_unknown_metric_in_a_record_names_its_claim(tmp_path: Path) -> None:
+    rows = Rows(write_run(tmp_path / "run", [Answer("PMT", hits=[True] * 4)]))
+    with pytest.raises(StorageError, match=r"run\.json: suite\.raw\.claims\[1\]\.metric: .*no metric 'nope'"):
+        judge(rows, [claim(), claim(id="other", metric="nope")])
+
+
+@pytest.mark.parametrize("level", [{"kappa": [-5]}, {"kappa": 1}, {"sigma": -0.1}])
+def test_levels_are_those_that_a_metric_can_have(level: dict[str, object]) -> None:
+    with pytest.raises(ValidationError, match=r"(greater|less) than"):
+        SideTable.model_validate({"defense": "PMT", **level})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,9 @@ from click.shell_completion import ShellComplete
 from support import TESTS
 
 from bench.cli import main
+from bench.core.errors import StorageError
 from bench.registry.discovery import discover
+from bench.store.reference import find_reference
 from bench.suite.bundled import published
 
 GOLDEN = TESTS / "golden"
@@ -102,3 +105,25 @@ def test_defenses_and_their_parameters(command: str) -> None:
     assert offered(command, "quick", "--defense", "noise,") == ["noise,sigma="]
     assert offered(command, "quick", "--defense", "pmt,steps=5,step_") == ["pmt,steps=5,step_size="]
     assert offered(command, "quick", "--defense", "nothing-like-this,") == []
+
+
+def test_names_that_a_shell_cannot_show_are_not_offered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (b"d\xff", b"a\nplain,b", b"\x1b[31mred"):
+        folder = os.fsencode(tmp_path) + b"/" + name
+        os.mkdir(folder)
+        with open(folder + b"/run.json", "wb"):
+            pass
+    with open(os.fsencode(tmp_path) + b"/q\xff.toml", "wb"):
+        pass
+    monkeypatch.setenv("BENCH_REFERENCE", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert offered("claims", "") == ["standard-1"]
+    assert offered("plan", "q") == ["<file>", "quick"]
+
+
+def test_an_unknown_home_folder_offers_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BENCH_REFERENCE", "~nobody-has-this-name/x")
+    monkeypatch.chdir(tmp_path)
+    assert offered("claims", "") == []
+    with pytest.raises(StorageError, match=r"^\$BENCH_REFERENCE: expected folders"):
+        find_reference("standard-1")

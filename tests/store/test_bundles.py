@@ -475,6 +475,23 @@ def test_a_verification_is_read_again(bundle: Path, tmp_path: Path) -> None:
     assert read_verification(copy, file_sha256(copy)) == verification(copy)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"differences": ("a number",)},
+        {"unchecked": ("the weights",)},
+        {"recomputable": 0},
+        {"tolerance": -1.0},
+        {"cells": (RecomputedCell(cell="a", rows=-3, largest=0.0),)},
+    ],
+)
+def test_a_verification_that_contradicts_itself_is_none(change: dict[str, Any], bundle: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copy(bundle, tmp_path))
+    write_verification(copy, replace(verification(copy), **change))
+    with pytest.raises(StorageError, match="found one that contradicts itself"):
+        read_verification(copy, file_sha256(copy))
+
+
 def test_a_verification_counts_only_for_its_bundle(bundle: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copy(bundle, tmp_path))
     write_verification(copy, verification(copy))

@@ -148,3 +148,16 @@ def test_what_is_wrong_with_a_parameter_is_named_where_it_was_written(tmp_path: 
     path = write(tmp_path, HEAD + '[defaults]\ndefenses = ["eye-mask"]\n')
     with pytest.raises(BenchError, match=r"mine\.toml: experiment\[0\]\.defenses\[0\]\.marginn: unknown parameter"):
         load(path, discover(), ["experiment[0].defenses=[{plugin='eye-mask', marginn=3}]"])
+
+
+def test_a_suite_has_a_name_of_its_own(tmp_path: Path) -> None:
+    path = write(tmp_path, '[suite]\nquestions_of = "standard"\n[defaults]\ndefenses = ["eye-mask"]\n')
+    with pytest.raises(SuiteError, match=r"suite\.name"):
+        read(path)
+
+
+def test_a_label_of_the_reference_run_is_an_error_at_its_own_place(tmp_path: Path) -> None:
+    other = '{ plugin = "blur", sigma = 2.0, label = "blur" }'
+    path = write(tmp_path, HEAD + f'[defaults]\ndefenses = ["blur", "eye-mask", {other}]\n')
+    with pytest.raises(SuiteError, match=r": defaults\.defenses\[2\]: the reference run"):
+        read(path)

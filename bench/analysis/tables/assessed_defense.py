@@ -203,10 +203,14 @@ class AssessedDefense:
         defense that sends a representation: its recogniser sees no picture."""
         return [b for b in PURPOSES[self.goal].utility_bars if b.of != "drop" or not self.sends_representation]
 
+    def measured(self, bar: Bar) -> Measurement:
+        """Return what a bar of its utility limits."""
+        return self.drop if bar.of == "drop" else self.utility
+
     @property
     def useful(self) -> bool | None:
         """True if it meets all `utility_bars`, False if it misses one, None if that depends on a missing value."""
-        met = [bar.met(self.drop if bar.of == "drop" else self.utility) for bar in self.utility_bars]
+        met = [bar.met(self.measured(bar)) for bar in self.utility_bars]
         if False in met:
             return False
         return None if None in met else True

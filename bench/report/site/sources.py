@@ -25,6 +25,7 @@ from bench.store.reference import find_reference, find_run_to_read, is_reference
 from bench.store.run_record import RunRecord
 from bench.store.verifications import Verification, read_verification
 from bench.suite.from_reference import same_questions
+from bench.suite.suite import reread
 
 SourceKind = Literal["run", "bundle", "reference"]
 _BUNDLE = ".zip"
@@ -152,10 +153,12 @@ def _open(argument: str, results: Path, stack: contextlib.ExitStack) -> Source:
 def _bundle(path: Path, stack: contextlib.ExitStack) -> Source:
     """Open a bundle and the record of its verification. Its rows are checked as `bench verify` does it."""
     bundle = stack.enter_context(open_bundle(path))
-    require_fit(RunResults(bundle.folder))
+    results = RunResults(bundle.folder)
+    require_fit(results)
+    reread(results.run.suite, f"{path}: the suite in its record cannot be read")
     return Source(
         name=path.name,
-        results=RunResults(bundle.folder),
+        results=results,
         kind="bundle",
         sha256=bundle.sha256,
         verification=read_verification(path, bundle.sha256),

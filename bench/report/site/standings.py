@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from bench.analysis.cells import CellRow
 from bench.analysis.table_model import Measurement, TableMetric
 from bench.analysis.tables.assessed_defense import LEAKAGE, AssessedDefense, Assessment
-from bench.analysis.tables.goals import CONTROLS, Purpose, purpose_of
+from bench.analysis.tables.goals import CONTROLS, Bar, Purpose, purpose_of
 from bench.analysis.tables.recommendation import Recommendation, assessments, by_itself, compare
 from bench.analysis.tables.self_checks import control_settings
 from bench.analysis.tables.tried_attacks import CHANNEL_NAMES, Attacker, TriedAttack, names_of
@@ -339,13 +339,20 @@ def _reasons(entry: AssessedDefense, found: Recommendation) -> list[str]:
     for what, measurement in (("utility", entry.utility), ("leakage", entry.leakage)):
         if measurement.value is None:
             made.append(f"no {what}: {measurement.reason or measurement.status}")
-    if entry.useful is False:
+    if not entry.useful:
         limits = " and ".join(f"{bar.metric.label} {bar.text}" for bar in entry.utility_bars)
-        shown = f"{found.purpose.utility.shown(entry.utility.value)} {found.purpose.utility.unit}".strip()
-        made.append(f"does not keep its goal, which asks for {limits}: it has {shown}")
+        has = " and ".join(_of_bar(entry, bar) for bar in entry.utility_bars)
+        keeps = "does not keep its goal" if entry.useful is False else "may not keep its goal"
+        made.append(f"{keeps}, which asks for {limits}: it has {has}")
     if entry.untried:
         made += [text for text in remarks(entry) if "untried: " in text]
     return made
+
+
+def _of_bar(entry: AssessedDefense, bar: Bar) -> str:
+    """Return what a bar limits, as text."""
+    value = entry.measured(bar).value
+    return "no known drop" if value is None else f"{bar.metric.shown(value)} {bar.metric.unit}".strip()
 
 
 def _ranked(found: Sequence[Standing]) -> list[Standing]:
