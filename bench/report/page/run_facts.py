@@ -254,8 +254,8 @@ _FURTHER = [
     ],
     [
         "interval of the worst of several attacks",
-        "95 %: from the highest of the lower bounds that hold for all attacks together to the highest of the upper ends. "
-        "Bounds of shares are exact (Clopper and Pearson 1934), and how far attacks vary together is known from "
+        "95 %: from the highest of the lower bounds that hold for all attacks together to the highest of the upper "
+        "ends. Bounds of shares are exact (Clopper and Pearson 1934), and how far attacks vary together is known from "
         f"{DRAWS} random weights of people, seed {SEED}.",
         "so it holds although the attack was chosen",
     ],
